@@ -1,0 +1,190 @@
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::chain::Terms;
+use crate::session::Session;
+
+/// Whether an approval serves later commands too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reuse {
+    /// It serves the command that was held, once.
+    #[default]
+    Once,
+    /// It serves identical commands of the same principal on the same target until it expires.
+    SameCommand,
+}
+
+/// What one policy demands before a command may run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Demand {
+    /// The policy.
+    pub policy: Arc<str>,
+    /// Its terms.
+    pub terms: Terms,
+}
+
+/// Who met a policy's demand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    /// The policy whose demand is met.
+    pub policy: Arc<str>,
+    /// The people who approved.
+    pub approvers: Vec<String>,
+}
+
+/// Opens approval requests for held commands.
+pub trait Approvals: Send + Sync {
+    /// Opens a request, or finds a grant that serves it already.
+    fn request(&self, request: ApprovalRequest) -> Result<Hold, ApprovalError>;
+}
+
+/// A command that waits for people.
+#[derive(Clone, Debug)]
+pub struct ApprovalRequest {
+    /// The session of the command.
+    pub session: Arc<Session>,
+    /// The command's number in its session.
+    pub sequence: u64,
+    /// The exact text that will run.
+    pub text: Arc<str>,
+    /// The SHA-256 of everything that will run: text and parameters, in hexadecimal.
+    pub digest: String,
+    /// What must be met, all of it.
+    pub demands: Vec<Demand>,
+}
+
+/// A held command's place in the queue. Dropping it withdraws the request.
+pub struct Hold {
+    /// The request's identifier, short enough to type.
+    pub id: Arc<str>,
+    /// How long the request stays open, in seconds.
+    pub ttl_seconds: u32,
+    /// Resolves when the people have spoken or the time is up.
+    pub outcome: Pin<Box<dyn Future<Output = ApprovalOutcome> + Send>>,
+}
+
+/// How a request ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ApprovalOutcome {
+    /// Every demand is met.
+    Granted(Vec<Grant>),
+    /// A reviewer refused.
+    Denied {
+        /// The reviewer.
+        by: String,
+        /// Their words.
+        reason: String,
+    },
+    /// Nobody decided in time.
+    Expired,
+}
+
+/// Why an approval request could not be opened, shown or decided.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ApprovalError {
+    /// It is not open any more.
+    #[error("approval {id} is not open: it is {state}")]
+    NotOpen {
+        /// The request.
+        id: String,
+        /// Its state.
+        state: String,
+    },
+    /// There is none with this identifier.
+    #[error("there is no approval {0}; `portcullis approvals list` shows the open ones")]
+    Unknown(String),
+    /// Nobody approves their own commands.
+    #[error("{0} asked for this approval; nobody approves their own")]
+    OwnRequest(String),
+    /// The reviewer is in none of the groups that may approve.
+    #[error("{reviewer} may not decide this approval: it takes a member of {groups}")]
+    NotAReviewer {
+        /// The reviewer.
+        reviewer: String,
+        /// The groups that may.
+        groups: String,
+    },
+    /// The reviewer has approved already.
+    #[error("{0} has approved this already; another member must")]
+    Repeated(String),
+    /// Too many requests are open.
+    #[error("{0} approval requests are open already, which is the limit (`limits.open_approvals`)")]
+    TooMany(usize),
+    /// The store cannot keep it.
+    #[error("the approval cannot be stored: {0}")]
+    Store(String),
+}
+
+/// A person who decides approvals.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reviewer {
+    /// Their name, in the same name space as principals.
+    pub name: String,
+    /// Their groups.
+    pub groups: Vec<String>,
+}
+
+/// Where reviewers see and decide approval requests.
+pub trait ApprovalDesk: Send + Sync {
+    /// The requests, newest first; only the open ones unless `all`.
+    fn list(&self, all: bool) -> Result<Vec<ApprovalView>, ApprovalError>;
+    /// One request.
+    fn show(&self, id: &str) -> Result<ApprovalView, ApprovalError>;
+    /// Approves as this reviewer. The state tells whether more are needed.
+    fn approve(&self, id: &str, reviewer: &Reviewer, reason: &str) -> Result<ApprovalView, ApprovalError>;
+    /// Refuses as this reviewer; one refusal ends the request.
+    fn deny(&self, id: &str, reviewer: &Reviewer, reason: &str) -> Result<ApprovalView, ApprovalError>;
+}
+
+/// How an approval request stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ApprovalState {
+    /// Every demand was met.
+    Approved,
+    /// A reviewer refused.
+    Denied,
+    /// Nobody decided in time.
+    Expired,
+    /// It waits.
+    Open,
+    /// The client cancelled or left, or the gateway stopped.
+    Withdrawn,
+}
+
+/// An approval request as a reviewer sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApprovalView {
+    /// Its identifier.
+    pub id: String,
+    /// How it stands.
+    pub state: ApprovalState,
+    /// The session of the held command.
+    pub session: String,
+    /// The command's number in its session.
+    pub sequence: u64,
+    /// Who asked.
+    pub principal: String,
+    /// For which target.
+    pub target: String,
+    /// The exact text that will run.
+    pub text: String,
+    /// The SHA-256 of text and parameters.
+    pub digest: String,
+    /// What must be met.
+    pub demands: Vec<Demand>,
+    /// Who approved so far.
+    pub approvers: Vec<String>,
+    /// When it was opened, in milliseconds since the Unix epoch.
+    pub opened_ms: u64,
+    /// When it expires, in milliseconds since the Unix epoch.
+    pub expires_ms: u64,
+    /// The justification of the session, if any was given.
+    pub reason: Option<String>,
+    /// Who ended it, and why.
+    pub decided: Option<String>,
+}

@@ -1,0 +1,152 @@
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+/// What kind of command it is; policies subscribe by these names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Kind {
+    /// A statement, or several in one message, for an SQL database.
+    Sql,
+}
+
+impl Kind {
+    /// The name that a policy's registration uses.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sql => "sql",
+        }
+    }
+}
+
+/// How far the client has gone with a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Phase {
+    /// The server is asked to parse, describe or bind it; nothing of it runs yet. A review verdict lets this pass,
+    /// since the command is asked about again when it is to run.
+    Prepare,
+    /// The command is to run.
+    Execute,
+}
+
+impl Phase {
+    /// The name under which the audit shows it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Prepare => "prepare",
+            Self::Execute => "execute",
+        }
+    }
+}
+
+/// One command of a session: what policies are asked about, and what runs if they allow it.
+#[derive(Clone, Debug)]
+pub struct Command {
+    /// Counts the commands of a session from 1.
+    pub sequence: u64,
+    /// How far the client has gone with it.
+    pub phase: Phase,
+    /// Its text and facts, shared by every command with the same text.
+    pub statement: Arc<Statement>,
+    /// The bound parameters, in order.
+    pub parameters: Vec<Parameter>,
+}
+
+/// A value that the client bound to a placeholder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parameter {
+    /// The bytes on the wire; `None` is SQL's NULL.
+    pub value: Option<Bytes>,
+    /// Whether the bytes are in the type's binary format instead of text.
+    pub binary: bool,
+}
+
+/// A command's text and what the host read in it.
+#[derive(Clone, Debug)]
+pub struct Statement {
+    /// The kind of command.
+    pub kind: Kind,
+    /// The exact text that will run.
+    pub text: Arc<str>,
+    /// Stable across literals, white space and letter case; empty when the text could not be read.
+    pub fingerprint: String,
+    /// The statements in the text, in order; or why the host could not read it.
+    pub sql: Result<Vec<SqlStatement>, String>,
+}
+
+impl Statement {
+    /// A text that nobody asked the facts of: it runs unread.
+    pub fn unread(kind: Kind, text: &str) -> Self {
+        Self { kind, text: text.into(), fingerprint: String::new(), sql: Err("the text was not read".into()) }
+    }
+}
+
+bitflags::bitflags! {
+    /// What running a statement may do.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+    #[serde(transparent)]
+    pub struct Effects: u16 {
+        /// Reads rows of a relation.
+        const READ = 1;
+        /// Inserts, updates, deletes, merges or truncates rows.
+        const WRITE = 1 << 1;
+        /// Creates, alters or drops objects.
+        const DDL = 1 << 2;
+        /// Changes who may do what.
+        const PRIVILEGE = 1 << 3;
+        /// Changes how later statements of the session are read or run.
+        const SESSION_STATE = 1 << 4;
+        /// Begins, ends or marks a transaction.
+        const TRANSACTION = 1 << 5;
+        /// Takes a stream of rows from the client.
+        const COPY_IN = 1 << 6;
+        /// Sends a stream of rows to the client.
+        const COPY_OUT = 1 << 7;
+        /// Reads or writes files, or runs programs, on the server.
+        const SERVER_FILE = 1 << 8;
+        /// Runs text that the host cannot see: it may do anything.
+        const OPAQUE = 1 << 9;
+    }
+}
+
+/// One statement as the server's own grammar reads it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SqlStatement {
+    /// The dialect it was read in, such as `postgres`.
+    pub dialect: &'static str,
+    /// The leading verb in upper case, such as `SELECT`, `DROP TABLE` or `CREATE INDEX`.
+    pub verb: String,
+    /// The union of what it and its parts may do.
+    pub effects: Effects,
+    /// The relations it names, each with what is done to it.
+    pub relations: Vec<Relation>,
+    /// The columns it names, as far as the text tells.
+    pub columns_read: Vec<ColumnRef>,
+    /// The functions it calls, in lower case, with their schema where the text gives one.
+    pub functions: Vec<String>,
+    /// Whether every UPDATE or DELETE in it has a WHERE clause that is more than a constant; true when it has neither.
+    pub has_where: bool,
+}
+
+/// A relation that a statement names. The schema is empty where the text gives none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Relation {
+    /// The schema, or empty.
+    pub schema: String,
+    /// The name as the server folds it.
+    pub name: String,
+    /// What the statement does to it.
+    pub effects: Effects,
+}
+
+/// A column of a relation. The schema and relation are empty where the text or the catalogue does not tell.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ColumnRef {
+    /// The schema, or empty.
+    pub schema: String,
+    /// The relation, or empty.
+    pub relation: String,
+    /// The column's name; `*` for all columns of the relation.
+    pub name: String,
+}
