@@ -1,0 +1,304 @@
+//! What the names of prepared statements and portals stand for.
+//!
+//! The server is the one that knows; this follows its replies. A name that replies under way may change is not used until they
+//! have come, so that the text that is decided is the text that runs.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use bytes::Bytes;
+
+use super::Pending;
+use crate::pg::frame::{Fields, WireError};
+use crate::pg::message::{Field, Shape};
+
+/// A prepared statement.
+#[derive(Debug, Default)]
+pub struct Prepared {
+    sent: OnceLock<Sent>,
+    shape: Mutex<Option<(u64, Shape)>>,
+}
+
+#[derive(Debug)]
+struct Sent {
+    text: Arc<str>,
+    may_rename: bool,
+}
+
+impl Prepared {
+    /// The text that the server has; known from when it was sent.
+    pub fn text(&self) -> Option<&Arc<str>> {
+        self.sent.get().map(|sent| &sent.text)
+    }
+
+    pub(super) fn sent_as(&self, text: Arc<str>) {
+        let may_rename = may_rename(&text);
+        let _ = self.sent.set(Sent { text, may_rename });
+    }
+
+    fn may_rename(&self) -> bool {
+        self.sent.get().is_some_and(|sent| sent.may_rename)
+    }
+
+    /// Its columns, if the server described them in this epoch.
+    pub(super) fn shape(&self, epoch: u64) -> Option<Shape> {
+        let shape = self.shape.lock().unwrap_or_else(PoisonError::into_inner);
+        shape.as_ref().filter(|(at, _)| *at == epoch).map(|(_, shape)| shape.clone())
+    }
+
+    pub(super) fn described(&self, epoch: u64, shape: Shape) {
+        *self.shape.lock().unwrap_or_else(PoisonError::into_inner) = Some((epoch, shape));
+    }
+}
+
+/// A statement with its parameters, ready to run.
+#[derive(Debug)]
+pub struct Portal {
+    /// What runs.
+    pub statement: Arc<Prepared>,
+    parameters: Vec<Parameter>,
+    formats: Vec<bool>,
+}
+
+/// A bound parameter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parameter {
+    /// The bytes; `None` is NULL.
+    pub value: Option<Bytes>,
+    /// Whether they are in the type's binary format.
+    pub binary: bool,
+}
+
+impl Portal {
+    /// Reads what follows the names in the body of a Bind.
+    pub(super) fn parse(statement: Arc<Prepared>, rest: &[u8]) -> Result<Self, WireError> {
+        let bytes = Bytes::copy_from_slice(rest);
+        let mut fields = Fields::new(b'B', &bytes);
+        let formats = format_codes(&mut fields)?;
+        let count = fields.count()?;
+        if formats.len() > 1 && formats.len() != count {
+            return Err(WireError::Malformed { tag: b'B', what: "format codes and parameters differ in number" });
+        }
+        let mut parameters = Vec::with_capacity(count.min(rest.len() / 4));
+        for i in 0..count {
+            let value = fields.value()?.map(|v| bytes.slice_ref(v));
+            parameters.push(Parameter { value, binary: nth_format(&formats, i) });
+        }
+        let formats = format_codes(&mut fields)?;
+        fields.end()?;
+        Ok(Self { statement, parameters, formats })
+    }
+
+    /// The parameters, in order.
+    pub fn parameters(&self) -> &[Parameter] {
+        &self.parameters
+    }
+
+    /// The columns in the formats that the Bind asked for.
+    pub(super) fn shape(&self, epoch: u64) -> Option<Shape> {
+        let shape = self.statement.shape(epoch)?;
+        if shape.iter().enumerate().all(|(i, f)| f.binary == nth_format(&self.formats, i)) {
+            return Some(shape);
+        }
+        let with_format = |(i, f): (usize, &Field)| Field { binary: nth_format(&self.formats, i), ..f.clone() };
+        Some(shape.iter().enumerate().map(with_format).collect())
+    }
+}
+
+fn format_codes(fields: &mut Fields<'_>) -> Result<Vec<bool>, WireError> {
+    let count = fields.count()?;
+    let codes = fields.bytes(count * 2)?;
+    codes
+        .chunks_exact(2)
+        .map(|code| match code {
+            [0, 0] => Ok(false),
+            [0, 1] => Ok(true),
+            _ => Err(WireError::Malformed { tag: b'B', what: "a format code is neither 0 nor 1" }),
+        })
+        .collect()
+}
+
+/// No code means text for all, one code stands for all.
+fn nth_format(formats: &[bool], index: usize) -> bool {
+    match formats {
+        [] => false,
+        [all] => *all,
+        each => each.get(index).copied().unwrap_or(false),
+    }
+}
+
+/// The names that the server has confirmed.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    statements: HashMap<Vec<u8>, Arc<Prepared>>,
+    portals: HashMap<Vec<u8>, Arc<Portal>>,
+    /// Counts the changes after which descriptions may be outdated.
+    pub(super) epoch: u64,
+}
+
+/// What a name stands for when everything sent before has been done.
+#[derive(Debug)]
+pub(super) enum Lookup<T> {
+    Found(T),
+    Missing,
+    /// It depends on replies that are under way.
+    Wait,
+}
+
+impl Names {
+    pub(super) fn statement(&self, pending: &VecDeque<Pending>, name: &[u8]) -> Lookup<Arc<Prepared>> {
+        let change = last_change(pending, |entry| match entry {
+            Pending::Parse { name: n, statement } if n == name => Some(Some(statement.clone())),
+            Pending::Close { portal: false, name: n } if n == name => Some(None),
+            _ => None,
+        });
+        resolve(change, self.statements.get(name))
+    }
+
+    pub(super) fn portal(&self, pending: &VecDeque<Pending>, name: &[u8]) -> Lookup<Arc<Portal>> {
+        let change = last_change(pending, |entry| match entry {
+            Pending::Bind { name: n, portal } if n == name => Some(Some(portal.clone())),
+            Pending::Close { portal: true, name: n } if n == name => Some(None),
+            _ => None,
+        });
+        resolve(change, self.portals.get(name))
+    }
+
+    pub(super) fn parsed(&mut self, name: Vec<u8>, statement: Arc<Prepared>) {
+        self.statements.insert(name, statement);
+    }
+
+    pub(super) fn bound(&mut self, name: Vec<u8>, portal: Arc<Portal>) {
+        self.portals.insert(name, portal);
+    }
+
+    pub(super) fn closed(&mut self, portal: bool, name: &[u8]) {
+        if portal {
+            self.portals.remove(name);
+        } else {
+            self.statements.remove(name);
+        }
+    }
+
+    /// A transaction has ended, and its portals with it.
+    pub(super) fn transaction_ended(&mut self) {
+        self.portals.clear();
+    }
+
+    /// A command with this completion tag has run. SQL can change the same names that the protocol does.
+    pub(super) fn completed(&mut self, tag: &[u8], text: &str) {
+        match tag {
+            b"DEALLOCATE" => match deallocated(text) {
+                Some(name) => {
+                    self.statements.remove(name.as_bytes());
+                }
+                None => self.statements.clear(),
+            },
+            b"DEALLOCATE ALL" => self.statements.clear(),
+            b"DISCARD ALL" => {
+                self.statements.clear();
+                self.portals.clear();
+            }
+            b"DECLARE CURSOR" | b"CLOSE CURSOR" | b"CLOSE CURSOR ALL" => self.portals.clear(),
+            _ => {}
+        }
+    }
+
+    pub(super) fn is_full(&self, limit: usize) -> bool {
+        self.statements.len() >= limit || self.portals.len() >= limit
+    }
+}
+
+/// The one name in a plain `DEALLOCATE name`; anything less plain gives `None`.
+fn deallocated(text: &str) -> Option<String> {
+    let words: Vec<&str> = text.trim().trim_end_matches(';').split_ascii_whitespace().collect();
+    let name = match words[..] {
+        [verb, name] if verb.eq_ignore_ascii_case("deallocate") => name,
+        [verb, prepare, name]
+            if verb.eq_ignore_ascii_case("deallocate") && prepare.eq_ignore_ascii_case("prepare") =>
+        {
+            name
+        }
+        _ => return None,
+    };
+    let is_plain = |n: &str| !n.is_empty() && n.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    match name.strip_prefix('"').and_then(|n| n.strip_suffix('"')) {
+        Some(quoted) if is_plain(quoted) => Some(quoted.to_owned()),
+        None if is_plain(name) => Some(name.to_ascii_lowercase()),
+        _ => None,
+    }
+}
+
+enum Change<T> {
+    /// By an entry of the same batch: it has happened when a later entry of the batch runs, or the batch is skipped.
+    Certain(Option<T>),
+    /// By an entry of an earlier batch, which may fail by itself.
+    Unknown,
+    None,
+}
+
+fn last_change<T>(pending: &VecDeque<Pending>, matches: impl Fn(&Pending) -> Option<Option<T>>) -> Change<T> {
+    let mut same_batch = true;
+    for entry in pending.iter().rev() {
+        match matches(entry) {
+            Some(change) if same_batch => return Change::Certain(change),
+            Some(_) => return Change::Unknown,
+            None => {}
+        }
+        // A simple command may hold SQL that changes names (see `completed`), and it is a batch by itself.
+        match entry {
+            Pending::Simple { .. } => return Change::Unknown,
+            Pending::Execute { portal, .. } if portal.statement.may_rename() => {
+                return if same_batch { Change::Certain(None) } else { Change::Unknown };
+            }
+            Pending::Sync => same_batch = false,
+            _ => {}
+        }
+    }
+    Change::None
+}
+
+/// Whether a text may change what names stand for; see [`Names::completed`].
+fn may_rename(text: &str) -> bool {
+    const VERBS: [&str; 4] = ["deallocate", "discard", "declare", "close"];
+    let text = text.as_bytes();
+    VERBS.iter().any(|verb| text.windows(verb.len()).any(|w| w.eq_ignore_ascii_case(verb.as_bytes())))
+}
+
+fn resolve<T>(change: Change<Arc<T>>, confirmed: Option<&Arc<T>>) -> Lookup<Arc<T>> {
+    match (change, confirmed) {
+        (Change::Unknown, _) => Lookup::Wait,
+        (Change::Certain(Some(found)), _) => Lookup::Found(found),
+        (Change::Certain(None), _) | (Change::None, None) => Lookup::Missing,
+        (Change::None, Some(found)) => Lookup::Found(found.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_deallocate_names_one() {
+        assert_eq!(deallocated("DEALLOCATE Abc;").as_deref(), Some("abc"));
+        assert_eq!(deallocated(" deallocate prepare \"Abc\"").as_deref(), Some("Abc"));
+        for text in ["DEALLOCATE a; DEALLOCATE b", "deallocate/**/a", "DEALLOCATE", "DEALLOCATE \"a b\"", "x y"] {
+            assert_eq!(deallocated(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn bind_bodies_are_checked() {
+        let statement = Arc::new(Prepared::default());
+        let body = b"\0\x01\0\x01\0\x02\0\0\0\x01x\xff\xff\xff\xff\0\x02\0\0\0\x01";
+        let portal = Portal::parse(statement.clone(), body).unwrap();
+        assert_eq!(portal.parameters()[0], Parameter { value: Some(Bytes::from_static(b"x")), binary: true });
+        assert_eq!(portal.parameters()[1], Parameter { value: None, binary: true });
+        assert_eq!(portal.formats, [false, true]);
+        for cut in 0..body.len() {
+            assert!(Portal::parse(statement.clone(), &body[..cut]).is_err(), "{cut}");
+        }
+        assert!(Portal::parse(statement.clone(), b"\0\x01\0\x02\0\0\0\0").is_err());
+        assert!(Portal::parse(statement, b"\0\x02\0\0\0\0\0\x01\xff\xff\xff\xff\0\0").is_err());
+    }
+}

@@ -1,0 +1,343 @@
+//! The server's side: each reply is matched with the command that it belongs to.
+
+use bytes::{Buf, BytesMut};
+
+use super::{Event, Finish, Mode, NEVER_VALID, Pending, Relay, ResultInfo};
+use crate::pg::frame::{Fields, Frame, WireError, next, peek};
+use crate::pg::message::{Fault, Shape, TxStatus, put_query, row_description, sqlstate};
+
+/// What became of a message.
+enum Taken {
+    Passed,
+    Event(Event),
+    Swallowed,
+}
+
+impl Relay {
+    pub(super) fn advance_server(&mut self, input: &mut BytesMut) -> Result<Option<Event>, WireError> {
+        loop {
+            if self.streaming > 0 {
+                let count = self.streaming.min(input.len());
+                if count == 0 {
+                    return Ok(None);
+                }
+                if !self.swallows() {
+                    self.to_client.extend_from_slice(input.get(..count).unwrap_or_default());
+                }
+                input.advance(count);
+                self.streaming -= count;
+                continue;
+            }
+            if !self.notices.is_empty() {
+                self.to_client.append(&mut self.notices);
+            }
+            let Some((tag, length)) = peek(input)? else { return Ok(None) };
+            match tag {
+                b'D' => match self.rows(input, length)? {
+                    Rows::Event(event) => return Ok(Some(event)),
+                    Rows::NeedMore => return Ok(None),
+                    Rows::Passed => continue,
+                },
+                b'd' => {
+                    self.copy_data(length)?;
+                    continue;
+                }
+                _ => {}
+            }
+            let Some(frame) = next(input, self.limits.server_message)? else { return Ok(None) };
+            let raw = frame.raw.len();
+            let taken = self.reply(frame)?;
+            if matches!(taken, Taken::Passed) && !self.swallows() {
+                self.to_client.extend_from_slice(frame.raw);
+            }
+            input.advance(raw);
+            if let Taken::Event(event) = taken {
+                return Ok(Some(event));
+            }
+        }
+    }
+
+    /// After a refusal the client has its error already, and what is left of the batch is not for it.
+    fn swallows(&self) -> bool {
+        self.refusal.swallowing
+    }
+
+    fn unexpected<T>(&self, tag: u8) -> Result<T, WireError> {
+        Err(WireError::Unexpected { tag, state: "from a server at this point of a session" })
+    }
+
+    fn rows(&mut self, input: &mut BytesMut, length: usize) -> Result<Rows, WireError> {
+        let limits = self.limits;
+        let epoch = self.names.epoch;
+        let Some(entry) = self.pending.front_mut() else { return self.unexpected(b'D') };
+        let (run, shape): (_, Option<Shape>) = match entry {
+            Pending::Simple { run, shape, .. } => (run, shape.clone()),
+            Pending::Execute { run, portal } if run.mode == Mode::Unplanned => (run, portal.shape(epoch)),
+            Pending::Execute { run, .. } => (run, None),
+            _ => return self.unexpected(b'D'),
+        };
+        let sequence = run.finish.sequence;
+        match run.mode {
+            Mode::Unplanned => {
+                run.mode = Mode::Waiting;
+                // Without a description nothing protects the rows, so they must not pass.
+                let Some(shape) = shape else { return self.unexpected(b'D') };
+                Ok(Rows::Event(Event::Plan(ResultInfo { sequence, shape })))
+            }
+            Mode::Waiting => Ok(Rows::NeedMore),
+            Mode::Edit => {
+                let (count, bytes) = whole_rows(input, limits.batch_rows)?;
+                if count == 0 && length > limits.server_message {
+                    let limit = limits.server_message;
+                    let what = format!("a row of {length} bytes exceeds the limit of {limit} for rows that a policy looks at");
+                    self.refuse(&Fault::error("54000", what).with_hint("select less, or raise limits.server_message_bytes"));
+                    return Ok(Rows::Passed);
+                }
+                if count == 0 {
+                    return Ok(Rows::NeedMore);
+                }
+                run.mode = Mode::Waiting;
+                Ok(Rows::Event(Event::Rows { sequence, bytes, count }))
+            }
+            Mode::Pass => {
+                // All whole rows at once; one that is not whole streams.
+                let (count, bytes) = whole_rows(input, usize::MAX)?;
+                run.finish.rows += count.max(1) as u64;
+                run.finish.bytes += if count == 0 { length } else { bytes } as u64;
+                self.streaming = if count == 0 { length } else { bytes };
+                Ok(Rows::Passed)
+            }
+            Mode::Refuse => {
+                self.streaming = length;
+                Ok(Rows::Passed)
+            }
+        }
+    }
+
+    fn copy_data(&mut self, length: usize) -> Result<(), WireError> {
+        match self.front_run() {
+            Some(run) => {
+                run.finish.rows += 1;
+                run.finish.bytes += length as u64;
+                self.streaming = length;
+                Ok(())
+            }
+            None => self.unexpected(b'd'),
+        }
+    }
+
+    fn reply(&mut self, frame: Frame<'_>) -> Result<Taken, WireError> {
+        match frame.tag {
+            b'A' | b'N' => Ok(Taken::Passed),
+            b'S' => {
+                let mut fields = Fields::new(frame.tag, frame.body);
+                let (name, value) = (fields.str()?.to_owned(), fields.str()?.to_owned());
+                // A parameter is no part of the batch: it passes even after a refusal.
+                self.to_client.extend_from_slice(frame.raw);
+                Ok(Taken::Event(Event::Parameter { name, value }))
+            }
+            b'E' => self.error(frame),
+            b'Z' => self.ready(frame),
+            b'1' | b'2' | b'3' => self.named(frame.tag),
+            b't' | b'T' | b'n' => self.description(frame),
+            b'C' | b'I' | b's' => self.completed(frame),
+            b'G' | b'H' | b'c' => self.copy(frame.tag),
+            tag => self.unexpected(tag),
+        }
+    }
+
+    fn named(&mut self, tag: u8) -> Result<Taken, WireError> {
+        match (tag, self.pending.pop_front()) {
+            (b'1', Some(Pending::Parse { name, statement })) => self.names.parsed(name, statement),
+            (b'2', Some(Pending::Bind { name, portal })) => self.names.bound(name, portal),
+            (b'3', Some(Pending::Close { portal, name })) => self.names.closed(portal, &name),
+            _ => return self.unexpected(tag),
+        }
+        Ok(Taken::Passed)
+    }
+
+    fn description(&mut self, frame: Frame<'_>) -> Result<Taken, WireError> {
+        let epoch = self.names.epoch;
+        match self.pending.front_mut() {
+            Some(Pending::Describe { hidden, .. }) if frame.tag == b't' => {
+                return Ok(if *hidden { Taken::Swallowed } else { Taken::Passed });
+            }
+            Some(Pending::Describe { statement, hidden }) => {
+                let shape = if frame.tag == b'T' { row_description(frame.body)? } else { Shape::from([]) };
+                if let Some(statement) = statement {
+                    statement.described(epoch, shape);
+                }
+                let taken = if *hidden { Taken::Swallowed } else { Taken::Passed };
+                self.pending.pop_front();
+                Ok(taken)
+            }
+            Some(Pending::Simple { run, shape, .. }) if frame.tag == b'T' => {
+                if run.passage.plan_rows && run.mode != Mode::Refuse {
+                    *shape = Some(row_description(frame.body)?);
+                    run.mode = Mode::Unplanned;
+                }
+                Ok(Taken::Passed)
+            }
+            _ => self.unexpected(frame.tag),
+        }
+    }
+
+    /// A statement has ended, or its portal was suspended.
+    fn completed(&mut self, frame: Frame<'_>) -> Result<Taken, WireError> {
+        let tag = if frame.tag == b'C' { Fields::new(b'C', frame.body).cstr()? } else { b"" };
+        match self.pending.front_mut() {
+            Some(Pending::Simple { run, text, .. }) => {
+                run.finish.tag = String::from_utf8_lossy(tag).into_owned();
+                self.names.completed(tag, text);
+                Ok(Taken::Passed)
+            }
+            Some(Pending::Execute { run, portal }) => {
+                run.finish.tag = String::from_utf8_lossy(tag).into_owned();
+                self.names.completed(tag, portal.statement.text().map_or("", |t| t));
+                let finish = self.finish_front();
+                Ok(self.passed_with(frame, finish))
+            }
+            _ => self.unexpected(frame.tag),
+        }
+    }
+
+    /// Takes the front command off the queue.
+    fn finish_front(&mut self) -> Option<Finish> {
+        let (Pending::Execute { run, .. } | Pending::Simple { run, .. }) = self.pending.pop_front()? else { return None };
+        self.names.epoch += u64::from(run.passage.alters_session);
+        Some(run.finish)
+    }
+
+    fn passed_with(&mut self, frame: Frame<'_>, finish: Option<Finish>) -> Taken {
+        if !self.swallows() {
+            self.to_client.extend_from_slice(frame.raw);
+        }
+        finish.map_or(Taken::Swallowed, |finish| Taken::Event(Event::Finish(finish)))
+    }
+
+    fn copy(&mut self, tag: u8) -> Result<Taken, WireError> {
+        let Some(run) = self.front_run() else { return self.unexpected(tag) };
+        // Whether data may pass unseen was decided with the command; a COPY that nobody foresaw must not.
+        if tag == b'H' && run.passage.plan_rows && !run.passage.copy_out {
+            return self.unexpected(tag);
+        }
+        if tag == b'G' {
+            self.client.set_copying(true);
+            // A Sync that the server reads before the data's end is ignored by it.
+            self.pending.retain(|p| !matches!(p, Pending::Sync));
+            if self.pending.len() > 1 {
+                return self.unexpected(tag);
+            }
+        }
+        Ok(Taken::Passed)
+    }
+
+    fn error(&mut self, frame: Frame<'_>) -> Result<Taken, WireError> {
+        self.client.set_copying(false);
+        let code = sqlstate(frame.body).unwrap_or("XX000").to_owned();
+        match self.pending.front_mut() {
+            Some(Pending::Substitute { fault, .. }) => {
+                if !self.refusal.swallowing {
+                    fault.put(&mut self.to_client);
+                }
+                if !self.front_is_simple() {
+                    self.drop_batch(&code);
+                }
+                Ok(Taken::Swallowed)
+            }
+            Some(Pending::Poison) => Ok(Taken::Swallowed),
+            Some(Pending::Simple { run, .. }) => {
+                run.finish.error.get_or_insert(code);
+                Ok(Taken::Passed)
+            }
+            // The server skips to the next Sync: what stands before it gets no reply.
+            Some(Pending::Execute { run, .. }) => {
+                run.finish.error.get_or_insert(code.clone());
+                let finish = self.finish_front();
+                self.drop_batch(&code);
+                Ok(self.passed_with(frame, finish))
+            }
+            Some(_) => {
+                self.drop_batch(&code);
+                Ok(Taken::Passed)
+            }
+            // Nothing is under way: the server is about to close the connection and says why.
+            None => Ok(Taken::Passed),
+        }
+    }
+
+    fn front_is_simple(&self) -> bool {
+        matches!(self.pending.front(), Some(Pending::Substitute { simple: true, .. }))
+    }
+
+    /// Drops what the server will not reply to after an error in the extended protocol.
+    fn drop_batch(&mut self, code: &str) {
+        let end = self.pending.iter().position(|p| matches!(p, Pending::Sync)).unwrap_or(self.pending.len());
+        for entry in self.pending.drain(..end) {
+            if let Pending::Execute { mut run, .. } | Pending::Simple { mut run, .. } = entry {
+                run.finish.error = Some(code.to_owned());
+                self.skipped.push_back(run.finish);
+            }
+        }
+        if self.pending.is_empty() {
+            self.client.skip_to_sync();
+            if !self.client.is_asking() {
+                self.unit.clear();
+            }
+        }
+    }
+
+    fn ready(&mut self, frame: Frame<'_>) -> Result<Taken, WireError> {
+        let status = TxStatus::parse(frame.body)?;
+        self.client.set_copying(false);
+        let finish = match self.pending.front() {
+            Some(Pending::Simple { .. }) => self.finish_front(),
+            Some(Pending::Sync | Pending::Poison | Pending::Substitute { simple: true, .. }) => {
+                self.pending.pop_front();
+                None
+            }
+            _ => return self.unexpected(frame.tag),
+        };
+        self.status = status;
+        if status == TxStatus::Idle {
+            self.names.transaction_ended();
+        }
+        if self.refusal.swallowing && status == TxStatus::Open {
+            return self.poison(finish);
+        }
+        self.refusal.swallowing = false;
+        Ok(self.passed_with(frame, finish))
+    }
+
+    /// The client was told of an error, so its transaction must be a failed one.
+    fn poison(&mut self, finish: Option<Finish>) -> Result<Taken, WireError> {
+        if !self.pending.is_empty() {
+            // Later batches are on their way and would run in the open transaction. Ending the session rolls it back.
+            return self.unexpected(b'Z');
+        }
+        put_query(&mut self.to_server, NEVER_VALID);
+        self.pending.push_back(Pending::Poison);
+        Ok(finish.map_or(Taken::Swallowed, |f| Taken::Event(Event::Finish(f))))
+    }
+}
+
+enum Rows {
+    Event(Event),
+    NeedMore,
+    Passed,
+}
+
+/// How many whole DataRow messages stand at the front, at most `most`, and their length together.
+fn whole_rows(input: &[u8], most: usize) -> Result<(usize, usize), WireError> {
+    let (mut count, mut bytes) = (0, 0);
+    while count < most {
+        match peek(input.get(bytes..).unwrap_or_default())? {
+            Some((b'D', length)) if bytes + length <= input.len() => {
+                bytes += length;
+                count += 1;
+            }
+            _ => break,
+        }
+    }
+    Ok((count, bytes))
+}
