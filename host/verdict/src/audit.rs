@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -78,13 +79,13 @@ pub struct OpenEvent {
     /// The session.
     pub session: Arc<str>,
     /// The protocol.
-    pub protocol: String,
+    pub protocol: Cow<'static, str>,
     /// Who.
     pub principal: String,
     /// Their groups.
     pub groups: Vec<String>,
     /// By which credential.
-    pub credential: String,
+    pub credential: Cow<'static, str>,
     /// To which target.
     pub target: String,
     /// From where.
@@ -103,9 +104,9 @@ pub struct CommandEvent {
     /// The command's number in its session.
     pub sequence: u64,
     /// The command's kind.
-    pub kind: String,
+    pub kind: Cow<'static, str>,
     /// `prepare` or `execute`.
-    pub phase: String,
+    pub phase: Cow<'static, str>,
     /// The text that the client sent.
     pub text: Arc<str>,
     /// The text that runs in its place, if a policy rewrote it.
@@ -115,7 +116,7 @@ pub struct CommandEvent {
     /// The union of the effects of its statements.
     pub effects: Effects,
     /// `allow`, `review` or `deny`.
-    pub outcome: String,
+    pub outcome: Cow<'static, str>,
     /// Why it was denied, as the client was told.
     pub message: Option<String>,
     /// Every policy's answer.
@@ -134,7 +135,7 @@ pub struct AnswerRecord {
     /// Whether it acted.
     pub mode: Mode,
     /// `allow`, `rewrite`, `review`, `deny` or `fault`.
-    pub verdict: String,
+    pub verdict: Cow<'static, str>,
     /// Its message, or what went wrong.
     pub message: String,
     /// Its findings.

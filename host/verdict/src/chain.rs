@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::approval::Demand;
 use crate::audit::Receipt;
+use crate::command::Phase;
 use crate::decide::Snapshot;
 
 /// What one policy says of a command.
@@ -176,6 +177,7 @@ impl Permit {
 #[derive(Debug)]
 pub struct Chain {
     sequence: u64,
+    phase: Phase,
     snapshot: Snapshot,
     answers: Vec<Answer>,
     demands: Vec<Demand>,
@@ -195,9 +197,10 @@ pub enum Step {
 }
 
 impl Chain {
-    /// A chain that decides on the command with this number.
-    pub fn new(sequence: u64, snapshot: Snapshot) -> Self {
-        Self { sequence, snapshot, answers: Vec::new(), demands: Vec::new(), rewrite: None, denial: None }
+    /// A chain that decides on the command with this number. In [`Phase::Prepare`] a review is recorded and does not hold:
+    /// nothing runs yet, and the chain is asked again when it is to.
+    pub fn new(sequence: u64, phase: Phase, snapshot: Snapshot) -> Self {
+        Self { sequence, phase, snapshot, answers: Vec::new(), demands: Vec::new(), rewrite: None, denial: None }
     }
 
     /// Adds the next policy's answer. What a policy in monitor mode says is kept and does not act.
@@ -205,6 +208,7 @@ impl Chain {
         let step = match (&answer.verdict, answer.mode) {
             (_, Mode::Monitor) | (Ok(Verdict::Allow), _) => Step::Continue,
             (Ok(Verdict::Rewrite(text)), _) => Step::Rewrite(text.clone()),
+            (Ok(Verdict::Review(_)), _) if self.phase == Phase::Prepare => Step::Continue,
             (Ok(Verdict::Review(terms)), _) => {
                 self.demands.push(Demand { policy: answer.policy.clone(), terms: terms.clone() });
                 Step::Continue
@@ -266,7 +270,7 @@ mod tests {
     }
 
     fn chain() -> Chain {
-        Chain::new(7, Snapshot::empty())
+        Chain::new(7, Phase::Execute, Snapshot::empty())
     }
 
     #[test]
@@ -285,6 +289,14 @@ mod tests {
         let ruling = c.conclude();
         assert_eq!(ruling.outcome, Outcome::Deny(Denial { policy: "d".into(), message: "no".into() }));
         assert_eq!(ruling.explanation.len(), 4);
+    }
+
+    #[test]
+    fn a_review_lets_a_command_be_prepared() {
+        let mut c = Chain::new(1, Phase::Prepare, Snapshot::empty());
+        assert_eq!(c.push(answer("a", review())), Step::Continue);
+        let ruling = c.conclude();
+        assert_eq!((&ruling.outcome, ruling.explanation.len()), (&Outcome::Allow, 1));
     }
 
     #[test]

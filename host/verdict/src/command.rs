@@ -53,6 +53,24 @@ pub struct Command {
     pub parameters: Vec<Parameter>,
 }
 
+impl Command {
+    /// The SHA-256, in hexadecimal, of a text and this command's parameters: what an approval is bound to.
+    pub fn digest(&self, text: &str) -> String {
+        use sha2::{Digest, Sha256};
+        let mut hash = Sha256::new();
+        let mut part = |bytes: &[u8]| {
+            hash.update((bytes.len() as u64).to_be_bytes());
+            hash.update(bytes);
+        };
+        part(text.as_bytes());
+        for parameter in &self.parameters {
+            part(&[u8::from(parameter.binary), u8::from(parameter.value.is_some())]);
+            part(parameter.value.as_deref().unwrap_or_default());
+        }
+        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
 /// A value that the client bound to a placeholder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parameter {
@@ -69,6 +87,13 @@ pub struct Statement {
     pub kind: Kind,
     /// The exact text that will run.
     pub text: Arc<str>,
+    /// What the host read in it. Texts that differ only in literals may share it.
+    pub facts: Arc<Facts>,
+}
+
+/// What the host read in a text.
+#[derive(Clone, Debug)]
+pub struct Facts {
     /// Stable across literals, white space and letter case; empty when the text could not be read.
     pub fingerprint: String,
     /// The statements in the text, in order; or why the host could not read it.
@@ -78,7 +103,16 @@ pub struct Statement {
 impl Statement {
     /// A text that nobody asked the facts of: it runs unread.
     pub fn unread(kind: Kind, text: &str) -> Self {
-        Self { kind, text: text.into(), fingerprint: String::new(), sql: Err("the text was not read".into()) }
+        let sql = Err("the text was not read".into());
+        Self { kind, text: text.into(), facts: Arc::new(Facts { fingerprint: String::new(), sql }) }
+    }
+
+    /// The union of the effects of its statements; `OPAQUE` where it could not be read.
+    pub fn effects(&self) -> Effects {
+        match &self.facts.sql {
+            Ok(statements) => statements.iter().fold(Effects::empty(), |all, s| all | s.effects),
+            Err(_) => Effects::OPAQUE,
+        }
     }
 }
 

@@ -22,7 +22,7 @@ pub use audit::{
     StoredEvent,
 };
 pub use chain::{Answer, Chain, Denial, Fault, Finding, Mode, Outcome, Permit, Ruling, Step, Terms, Verdict};
-pub use command::{ColumnRef, Command, Effects, Kind, Parameter, Phase, Relation, SqlStatement, Statement};
+pub use command::{ColumnRef, Command, Effects, Facts, Kind, Parameter, Phase, Relation, SqlStatement, Statement};
 pub use decide::{Decide, Judge, Policies, PolicyState, PolicyStatus, Snapshot, Wants};
 pub use mask::Mask;
 pub use observe::{LiveSession, SessionControl, Stats};

@@ -38,6 +38,11 @@ impl Stats {
     pub fn bump(counter: &AtomicU64) {
         counter.fetch_add(1, Ordering::Relaxed);
     }
+
+    /// Takes one from a counter that says `active`.
+    pub fn unbump(counter: &AtomicU64) {
+        counter.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// A session that is open now.

@@ -9,7 +9,7 @@ pub struct ResultSet {
     /// Unique within its session.
     pub id: u64,
     /// Its columns, in order.
-    pub columns: Vec<Column>,
+    pub columns: Arc<[Column]>,
 }
 
 /// A column of a result.

@@ -382,12 +382,8 @@ mod tests {
     #[test]
     fn the_database_defaults_to_the_user() {
         let (progress, out) = drip(&mut Login::new(Tls::Offered), &startup(3 << 16, &[("user", "al"), ("a", "b")]));
-        let expected = Startup {
-            user: "al".into(),
-            database: "al".into(),
-            parameters: vec![("a".into(), "b".into())],
-            minor: 0,
-        };
+        let expected =
+            Startup { user: "al".into(), database: "al".into(), parameters: vec![("a".into(), "b".into())], minor: 0 };
         assert_eq!((progress, out), (Ok(Progress::Startup(expected)), vec![]));
     }
 

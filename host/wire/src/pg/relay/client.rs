@@ -201,7 +201,8 @@ impl Relay {
             b'C' => self.take_close(frame),
             // It runs a function by its OID, of which no fact is known.
             b'F' => {
-                let fault = Fault::error("0A000", "the function call sub-protocol is not available through this gateway");
+                let fault =
+                    Fault::error("0A000", "the function call sub-protocol is not available through this gateway");
                 self.substitute(fault.with_hint("call the function in a SELECT"), true);
                 Ok(Taken::Consumed)
             }
@@ -246,7 +247,8 @@ impl Relay {
         let Ok(text) = std::str::from_utf8(text) else { return Ok(self.take_wrong(not_utf8())) };
         if self.names.is_full(self.limits.prepared) && !name.is_empty() {
             let limit = self.limits.prepared;
-            let fault = Fault::error("53400", format!("the session has {limit} prepared statements, which is the limit"));
+            let fault =
+                Fault::error("53400", format!("the session has {limit} prepared statements, which is the limit"));
             return Ok(self.take_wrong(fault.with_hint("deallocate some, or raise limits.prepared")));
         }
         let parse = Parse {
@@ -307,7 +309,12 @@ impl Relay {
                 Lookup::Found(portal) => Some(portal.statement.clone()),
                 Lookup::Missing => None,
             },
-            _ => return Err(WireError::Malformed { tag: frame.tag, what: "it is about neither a statement nor a portal" }),
+            _ => {
+                return Err(WireError::Malformed {
+                    tag: frame.tag,
+                    what: "it is about neither a statement nor a portal",
+                });
+            }
         };
         self.to_server.extend_from_slice(frame.raw);
         self.pending.push_back(Pending::Describe { statement, hidden: false });
@@ -340,7 +347,12 @@ impl Relay {
         let portal = match kind {
             b'S' => false,
             b'P' => true,
-            _ => return Err(WireError::Malformed { tag: frame.tag, what: "it is about neither a statement nor a portal" }),
+            _ => {
+                return Err(WireError::Malformed {
+                    tag: frame.tag,
+                    what: "it is about neither a statement nor a portal",
+                });
+            }
         };
         self.to_server.extend_from_slice(frame.raw);
         self.pending.push_back(Pending::Close { portal, name });

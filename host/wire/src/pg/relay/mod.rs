@@ -208,16 +208,38 @@ struct Refusal {
 /// A reply that the server owes.
 #[derive(Debug)]
 enum Pending {
-    Bind { name: Vec<u8>, portal: Arc<Portal> },
-    Close { portal: bool, name: Vec<u8> },
-    Describe { statement: Option<Arc<Prepared>>, hidden: bool },
-    Execute { run: Run, portal: Arc<Portal> },
-    Parse { name: Vec<u8>, statement: Arc<Prepared> },
+    Bind {
+        name: Vec<u8>,
+        portal: Arc<Portal>,
+    },
+    Close {
+        portal: bool,
+        name: Vec<u8>,
+    },
+    Describe {
+        statement: Option<Arc<Prepared>>,
+        hidden: bool,
+    },
+    Execute {
+        run: Run,
+        portal: Arc<Portal>,
+    },
+    Parse {
+        name: Vec<u8>,
+        statement: Arc<Prepared>,
+    },
     /// Makes an open transaction fail after a result was refused in it.
     Poison,
-    Simple { run: Run, text: Arc<str>, shape: Option<Shape> },
+    Simple {
+        run: Run,
+        text: Arc<str>,
+        shape: Option<Shape>,
+    },
     /// Stands where a denied command stood.
-    Substitute { fault: Fault, simple: bool },
+    Substitute {
+        fault: Fault,
+        simple: bool,
+    },
     Sync,
 }
 
@@ -291,7 +313,10 @@ impl Relay {
 
     /// Whether no command is under way and none waits.
     pub fn is_idle(&self) -> bool {
-        self.pending.is_empty() && self.unit.is_empty() && !self.client.is_asking() && self.refusal == Refusal::default()
+        self.pending.is_empty()
+            && self.unit.is_empty()
+            && !self.client.is_asking()
+            && self.refusal == Refusal::default()
     }
 
     /// Whether the session is in no transaction and no command is under way: it can be ended without loss.

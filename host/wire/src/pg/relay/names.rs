@@ -214,9 +214,7 @@ fn deallocated(text: &str) -> Option<String> {
     let words: Vec<&str> = text.trim().trim_end_matches(';').split_ascii_whitespace().collect();
     let name = match words[..] {
         [verb, name] if verb.eq_ignore_ascii_case("deallocate") => name,
-        [verb, prepare, name]
-            if verb.eq_ignore_ascii_case("deallocate") && prepare.eq_ignore_ascii_case("prepare") =>
-        {
+        [verb, prepare, name] if verb.eq_ignore_ascii_case("deallocate") && prepare.eq_ignore_ascii_case("prepare") => {
             name
         }
         _ => return None,

@@ -89,8 +89,11 @@ impl Relay {
                 let (count, bytes) = whole_rows(input, limits.batch_rows)?;
                 if count == 0 && length > limits.server_message {
                     let limit = limits.server_message;
-                    let what = format!("a row of {length} bytes exceeds the limit of {limit} for rows that a policy looks at");
-                    self.refuse(&Fault::error("54000", what).with_hint("select less, or raise limits.server_message_bytes"));
+                    let what =
+                        format!("a row of {length} bytes exceeds the limit of {limit} for rows that a policy looks at");
+                    self.refuse(
+                        &Fault::error("54000", what).with_hint("select less, or raise limits.server_message_bytes"),
+                    );
                     return Ok(Rows::Passed);
                 }
                 if count == 0 {
@@ -203,7 +206,9 @@ impl Relay {
 
     /// Takes the front command off the queue.
     fn finish_front(&mut self) -> Option<Finish> {
-        let (Pending::Execute { run, .. } | Pending::Simple { run, .. }) = self.pending.pop_front()? else { return None };
+        let (Pending::Execute { run, .. } | Pending::Simple { run, .. }) = self.pending.pop_front()? else {
+            return None;
+        };
         self.names.epoch += u64::from(run.passage.alters_session);
         Some(run.finish)
     }

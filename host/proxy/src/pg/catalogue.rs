@@ -1,0 +1,224 @@
+//! What the gateway knows of a target's relations: it reads them itself, over a connection of its own.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use portcullis_verdict::{Column, ColumnRef, Effects, Statement};
+use portcullis_wire::pg::message::Field;
+use portcullis_wire::pg::types;
+
+use super::upstream::{self, UpstreamError};
+use crate::config::{Limits, PgTarget};
+
+/// How long names may lag behind changes that were made past the gateway.
+const MAX_AGE: Duration = Duration::from_secs(60);
+/// How often an unknown relation may cause a new reading.
+const MIN_AGE: Duration = Duration::from_millis(200);
+
+/// Every attribute of every relation that a query can name.
+const COLUMNS: &str = "select c.oid, n.nspname, c.relname, a.attnum, a.attname from pg_catalog.pg_class c \
+     join pg_catalog.pg_namespace n on n.oid = c.relnamespace \
+     join pg_catalog.pg_attribute a on a.attrelid = c.oid \
+     where c.relkind in ('r','v','m','f','p') and a.attnum <> 0 and not a.attisdropped";
+/// Which columns of other relations each view's definition names; 0 stands for whole rows.
+const VIEWS: &str = "select distinct r.ev_class, d.refobjid, d.refobjsubid from pg_catalog.pg_rewrite r \
+     join pg_catalog.pg_depend d on d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass and d.objid = r.oid \
+     where d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass and d.refobjid <> r.ev_class";
+/// Types that the server's initialisation did not make.
+const TYPES: &str = "select oid, typname from pg_catalog.pg_type where oid >= 16384 and typtype in ('b','d','e','r','m')";
+
+/// The catalogue of one target, shared by its sessions.
+pub(crate) struct Catalogue {
+    target: PgTarget,
+    limits: Limits,
+    current: ArcSwap<Reading>,
+    outdated: AtomicBool,
+    reading: tokio::sync::Mutex<()>,
+}
+
+/// The relations as they were at one time.
+#[derive(Default)]
+pub(crate) struct Reading {
+    at: Option<Instant>,
+    relations: HashMap<u32, Relation>,
+    by_name: HashMap<String, Vec<u32>>,
+    types: HashMap<u32, String>,
+}
+
+#[derive(Default)]
+struct Relation {
+    schema: String,
+    name: String,
+    columns: HashMap<i16, String>,
+    /// For a view: the columns that its definition names.
+    sources: Vec<(u32, i16)>,
+}
+
+impl Catalogue {
+    pub(crate) fn new(target: PgTarget, limits: Limits) -> Self {
+        let current = ArcSwap::from_pointee(Reading::default());
+        Self { target, limits, current, outdated: AtomicBool::new(true), reading: tokio::sync::Mutex::new(()) }
+    }
+
+    /// A command may have changed relations: the next result waits for a new reading.
+    pub(crate) fn outdate(&self) {
+        self.outdated.store(true, Ordering::Release);
+    }
+
+    /// The current reading, if it can tell the columns of this result.
+    pub(crate) fn knows(&self, shape: &[Field]) -> Option<Arc<Reading>> {
+        let reading = self.current.load_full();
+        let fresh = reading.at.is_some_and(|at| at.elapsed() < MAX_AGE) && !self.outdated.load(Ordering::Acquire);
+        let known = |f: &Field| f.table == 0 || reading.relations.contains_key(&f.table);
+        (fresh && shape.iter().all(known)).then_some(reading)
+    }
+
+    /// Reads the relations anew, unless that was done just now.
+    pub(crate) async fn refresh(&self) -> Result<Arc<Reading>, UpstreamError> {
+        let _one_at_a_time = self.reading.lock().await;
+        let current = self.current.load_full();
+        let recent = current.at.is_some_and(|at| at.elapsed() < MIN_AGE);
+        if recent && !self.outdated.load(Ordering::Acquire) {
+            return Ok(current);
+        }
+        self.outdated.store(false, Ordering::Release);
+        match self.read().await {
+            Ok(reading) => {
+                let reading = Arc::new(reading);
+                self.current.store(reading.clone());
+                Ok(reading)
+            }
+            Err(error) => {
+                self.outdate();
+                Err(error)
+            }
+        }
+    }
+
+    async fn read(&self) -> Result<Reading, UpstreamError> {
+        let name = ("application_name".to_owned(), "portcullis catalogue".to_owned());
+        let mut upstream = upstream::connect(&self.target, &[name], &self.limits).await?;
+        let at = Some(Instant::now());
+        let mut reading = Reading { at, ..Reading::default() };
+        for row in upstream::query(&mut upstream, COLUMNS).await? {
+            let [Some(oid), Some(schema), Some(name), Some(number), Some(column)] = &row[..] else { continue };
+            let (Ok(oid), Ok(number)) = (oid.parse(), number.parse()) else { continue };
+            let relation = reading.relations.entry(oid).or_insert_with(|| {
+                reading.by_name.entry(name.clone()).or_default().push(oid);
+                Relation { schema: schema.clone(), name: name.clone(), ..Relation::default() }
+            });
+            relation.columns.insert(number, column.clone());
+        }
+        for row in upstream::query(&mut upstream, VIEWS).await? {
+            let numbers: Vec<u32> = row.iter().flatten().filter_map(|v| v.parse().ok()).collect();
+            if let [view, source, column] = numbers[..] {
+                if let Some(view) = reading.relations.get_mut(&view) {
+                    view.sources.push((source, column as i16));
+                }
+            }
+        }
+        for row in upstream::query(&mut upstream, TYPES).await? {
+            if let [Some(oid), Some(name)] = &row[..] {
+                reading.types.extend(oid.parse().ok().map(|oid| (oid, name.clone())));
+            }
+        }
+        Ok(reading)
+    }
+}
+
+impl Reading {
+    /// The columns of a result, with the base columns that each may derive from.
+    pub(crate) fn columns(
+        &self,
+        shape: &[Field],
+        statement: &Statement,
+        labels: &[(String, Vec<String>)],
+    ) -> Vec<Column> {
+        let mut named = None;
+        shape
+            .iter()
+            .map(|field| {
+                let origins = match (field.table, field.attribute) {
+                    // An expression: it can derive from no other columns than those that the text names.
+                    (0, _) => named.get_or_insert_with(|| self.named_columns(statement)).clone(),
+                    (table, number) => self.origins(table, number),
+                };
+                let plain = field.table != 0 && origins.as_ref().is_some_and(|o| o.len() == 1);
+                let computed = !(plain || origins.as_ref().is_some_and(BTreeSet::is_empty));
+                let origins: Vec<ColumnRef> = origins.unwrap_or_default().into_iter().collect();
+                let matching = |(pattern, _): &&(String, Vec<String>)| origins.iter().any(|o| matches(pattern, o));
+                let mut labels: Vec<String> =
+                    labels.iter().filter(matching).flat_map(|(_, labels)| labels).cloned().collect();
+                labels.sort_unstable();
+                labels.dedup();
+                Column { name: field.name.clone(), type_name: self.type_name(field.type_oid), computed, origins, labels }
+            })
+            .collect()
+    }
+
+    fn type_name(&self, oid: u32) -> String {
+        let builtin = types::name(oid).map(str::to_owned);
+        builtin.or_else(|| self.types.get(&oid).cloned()).unwrap_or_else(|| format!("oid {oid}"))
+    }
+
+    /// The column itself, and if it is a view's, every base column that the view's definition names. `None` is unknown.
+    fn origins(&self, table: u32, number: i16) -> Option<BTreeSet<ColumnRef>> {
+        let mut found = BTreeSet::new();
+        self.add_origins(table, number, &mut found, 0).then_some(found)
+    }
+
+    fn add_origins(&self, table: u32, number: i16, found: &mut BTreeSet<ColumnRef>, depth: usize) -> bool {
+        let Some(relation) = self.relations.get(&table) else { return false };
+        let reference = |name: &str| ColumnRef {
+            schema: relation.schema.clone(),
+            relation: relation.name.clone(),
+            name: name.to_owned(),
+        };
+        match relation.columns.get(&number) {
+            Some(name) => drop(found.insert(reference(name))),
+            // A whole row.
+            None if number == 0 => found.extend(relation.columns.values().map(|name| reference(name))),
+            None => return false,
+        }
+        // Views that name each other cannot exist, but a damaged catalogue must not end the gateway.
+        depth < 64 && relation.sources.iter().all(|(t, n)| self.add_origins(*t, *n, found, depth + 1))
+    }
+
+    /// Every base column that a statement's text names, whatever relation of it the name belongs to. `None` is unknown.
+    fn named_columns(&self, statement: &Statement) -> Option<BTreeSet<ColumnRef>> {
+        let statements = statement.facts.sql.as_ref().ok()?;
+        if statements.iter().any(|s| s.effects.contains(Effects::OPAQUE)) {
+            return None;
+        }
+        let mut found = BTreeSet::new();
+        for relation in statements.iter().flat_map(|s| &s.relations) {
+            let oids = self.by_name.get(&relation.name)?;
+            let fits = |oid: &&u32| {
+                relation.schema.is_empty() || self.relations.get(oid).is_some_and(|r| r.schema == relation.schema)
+            };
+            for oid in oids.iter().filter(fits) {
+                let known = self.relations.get(oid)?;
+                for (number, name) in &known.columns {
+                    let is_named = |c: &ColumnRef| c.name == "*" || c.name == *name;
+                    if statements.iter().flat_map(|s| &s.columns_read).any(is_named)
+                        && !self.add_origins(*oid, *number, &mut found, 0)
+                    {
+                        return None;
+                    }
+                }
+            }
+        }
+        Some(found)
+    }
+}
+
+/// Whether a pattern `schema.relation.column`, where a part may be `*`, fits a column.
+fn matches(pattern: &str, column: &ColumnRef) -> bool {
+    let mut parts = pattern.splitn(3, '.');
+    [&column.schema, &column.relation, &column.name]
+        .into_iter()
+        .all(|name| parts.next().is_some_and(|part| part == "*" || part == name))
+}

@@ -1,0 +1,637 @@
+//! A session: one task that moves bytes between the two connections and the machine, and answers the machine's questions.
+
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use portcullis_verdict as verdict;
+use portcullis_verdict::{
+    Column, Command, Denial, Effects, Event as AuditEvent, FinishEvent, Kind, Permit, ResultSet, Snapshot, Statement,
+    Stats,
+};
+use portcullis_wire::pg::message::Fault;
+use portcullis_wire::pg::relay::{
+    Answer, Event, Finish, Passage, Phase, Question, Relay, RelayError, ResultInfo, RowMode,
+};
+use tokio::io::AsyncWrite;
+use tokio::time::Interval;
+use tokio_util::io::poll_read_buf;
+
+use super::catalogue::{Catalogue, Reading};
+use super::facts::Facts;
+use super::results::{Editor, Stop};
+use super::upstream::{self, UpstreamError};
+use super::denied;
+use crate::config::{Limits, PgTarget};
+use crate::io::Stream;
+use crate::pipeline::{Decision, Go, Pipeline, Waiting};
+use crate::registry::{Control, Place};
+
+/// Bytes that may wait for a slow reader before nothing more is read for it.
+const HIGH_WATER: usize = 256 << 10;
+const SMALL_BUFFER: usize = 4 << 10;
+const LARGE_BUFFER: usize = 64 << 10;
+/// How often stalls are looked for.
+const TICK: Duration = Duration::from_secs(1);
+
+/// What a session shares with others.
+pub(crate) struct Shared {
+    pub(crate) facts: Arc<Facts>,
+    pub(crate) catalogue: Arc<Catalogue>,
+    pub(crate) target: Arc<PgTarget>,
+    pub(crate) limits: Limits,
+    pub(crate) hash_key: verdict::mask::HashKey,
+    pub(crate) audited: bool,
+}
+
+/// Why a session ended.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum End {
+    #[error("the client left")]
+    ClientLeft,
+    #[error("the gateway stopped")]
+    Drained,
+    #[error("the client was idle for too long")]
+    Idle,
+    #[error("killed by {0}")]
+    Killed(String),
+    #[error("{0}")]
+    Protocol(RelayError),
+    #[error("the server closed the connection")]
+    ServerLeft,
+    #[error("the client took no bytes for too long")]
+    Stalled,
+}
+
+impl End {
+    /// What the client is told, if it can still be told.
+    fn fault(&self) -> Option<Fault> {
+        match self {
+            Self::ClientLeft | Self::Stalled => None,
+            Self::Drained => Some(Fault::fatal("57P01", "the gateway is shutting down")),
+            Self::Idle => Some(Fault::fatal("57P05", "terminating the session: it was idle for too long")),
+            Self::Killed(_) => Some(Fault::fatal("57P01", "terminating the session due to administrator command")),
+            Self::Protocol(RelayError::Client(e)) => Some(Fault::fatal("08P01", e.to_string())),
+            Self::Protocol(RelayError::Server(_)) => Some(Fault::fatal("08006", "the server broke the protocol")),
+            Self::ServerLeft => Some(Fault::fatal("08006", "the server closed the connection")),
+        }
+    }
+}
+
+/// See the module.
+pub(crate) struct Session {
+    shared: Shared,
+    pipeline: Pipeline,
+    place: Place,
+    relay: Relay,
+    client: Side,
+    server: Side,
+    cancel_key: Vec<u8>,
+    under_way: VecDeque<UnderWay>,
+    /// A question that waits until commands before it have settled how texts are read.
+    postponed: Option<Question>,
+    waiting: Option<(Arc<Command>, Waiting)>,
+    thinking: Option<Thinking>,
+    cancelling: Option<Pin<Box<dyn Future<Output = Result<(), UpstreamError>> + Send>>>,
+    /// Why the facts of texts cannot be trusted now, if they cannot.
+    unreadable: Option<&'static str>,
+    results: u64,
+    altered: bool,
+    draining: bool,
+    tick: Interval,
+    /// Ticks since the client last sent, or took, a byte.
+    quiet: u32,
+    stalled: u32,
+}
+
+struct Side {
+    stream: Stream,
+    input: BytesMut,
+    /// How much of the machine's output was written.
+    sent: usize,
+    flushed: bool,
+}
+
+/// A command that was sent and has not ended.
+struct UnderWay {
+    command: Arc<Command>,
+    snapshot: Snapshot,
+    effects: Effects,
+    editor: Option<Box<Editor>>,
+    started: Instant,
+}
+
+/// A decision that needs the catalogue read anew first.
+struct Thinking {
+    reading: Pin<Box<dyn Future<Output = Result<Arc<Reading>, UpstreamError>> + Send>>,
+    about: About,
+}
+
+enum About {
+    Copy(Arc<Command>, Go),
+    Plan(ResultInfo),
+}
+
+enum Woken {
+    Io,
+    Control(Control),
+    Decided(Arc<Command>, Decision),
+    Read(Result<Arc<Reading>, UpstreamError>, About),
+    Tick,
+    End(End),
+}
+
+impl Session {
+    pub(crate) fn new(
+        shared: Shared,
+        pipeline: Pipeline,
+        place: Place,
+        (client, client_input): (Stream, BytesMut),
+        upstream: upstream::Upstream,
+    ) -> Self {
+        let relay = Relay::new(portcullis_wire::pg::relay::Limits {
+            client_message: shared.limits.client_message_bytes,
+            server_message: shared.limits.server_message_bytes,
+            pipeline: shared.limits.pipeline,
+            prepared: shared.limits.prepared,
+            batch_rows: 1024,
+        });
+        let side = |stream, input| Side { stream, input, sent: 0, flushed: true };
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        Self {
+            shared,
+            pipeline,
+            place,
+            relay,
+            client: side(client, client_input),
+            server: side(upstream.stream, upstream.input),
+            cancel_key: upstream.ready.cancel_key,
+            under_way: VecDeque::new(),
+            postponed: None,
+            waiting: None,
+            thinking: None,
+            cancelling: None,
+            unreadable: None,
+            results: 0,
+            altered: false,
+            draining: false,
+            tick,
+            quiet: 0,
+            stalled: 0,
+        }
+    }
+
+    /// Takes a parameter that the server reported, at login or later.
+    pub(crate) fn parameter(&mut self, name: &str, value: &str) {
+        match (name, value) {
+            ("standard_conforming_strings", "on") => self.unreadable = None,
+            ("standard_conforming_strings", _) => {
+                self.unreadable = Some("standard_conforming_strings is off, so that texts read otherwise than policies would");
+            }
+            _ => {}
+        }
+    }
+
+    /// Runs to the end of the session.
+    pub(crate) async fn run(mut self) -> End {
+        let end = loop {
+            if let Err(end) = self.advance() {
+                break end;
+            }
+            if self.draining && self.relay.is_parked() {
+                break End::Drained;
+            }
+            match poll_fn(|cx| self.poll(cx)).await {
+                Woken::Io => {}
+                Woken::Tick => {
+                    if let Some(end) = self.ticked() {
+                        break end;
+                    }
+                }
+                Woken::Control(Control::Cancel) => self.cancelled(),
+                Woken::Control(Control::Drain) => self.draining = true,
+                Woken::Control(Control::Kill(by)) => break End::Killed(by),
+                Woken::Decided(command, decision) => self.conclude(command, decision),
+                Woken::Read(reading, about) => self.catalogue_read(reading, about),
+                Woken::End(end) => break end,
+            }
+        };
+        self.finish(&end).await;
+        end
+    }
+
+    /// Lets the machine work on what has come.
+    fn advance(&mut self) -> Result<(), End> {
+        loop {
+            if let Some(question) = self.postponed.take_if(|_| self.under_way.iter().all(|u| !settles(u.effects))) {
+                self.ask(question);
+            }
+            let Some(event) = self.relay.advance(&mut self.client.input, &mut self.server.input).map_err(End::Protocol)? else {
+                return Ok(());
+            };
+            match event {
+                Event::Ask(question) => {
+                    if self.under_way.iter().any(|u| settles(u.effects)) {
+                        // The replies that it waits for may sit in the server's buffer until a Flush or Sync.
+                        self.relay.flush_server();
+                        self.postponed = Some(question);
+                    } else {
+                        self.ask(question);
+                    }
+                }
+                Event::Plan(info) => self.plan(info),
+                Event::Rows { bytes, count, .. } => self.rows(bytes, count)?,
+                Event::Finish(finish) => self.finished(finish),
+                Event::Parameter { name, value } => self.parameter(&name, &value),
+                Event::Terminate => return Err(End::ClientLeft),
+            }
+        }
+    }
+
+    fn ask(&mut self, question: Question) {
+        self.place.commands.fetch_add(1, Ordering::Relaxed);
+        let wants = self.pipeline.judge.wants(Kind::Sql);
+        let statement = match self.unreadable {
+            _ if !(wants.commands || wants.rows || self.shared.audited) => {
+                Arc::new(Statement::unread(Kind::Sql, &question.text))
+            }
+            Some(why) => {
+                let facts = verdict::Facts { fingerprint: String::new(), sql: Err(why.into()) };
+                Arc::new(Statement { kind: Kind::Sql, text: question.text, facts: Arc::new(facts) })
+            }
+            None => self.shared.facts.read(&question.text),
+        };
+        let parameters = question.portal.iter().flat_map(|portal| portal.parameters());
+        let command = Arc::new(Command {
+            sequence: question.sequence,
+            phase: match question.phase {
+                Phase::Prepare => verdict::Phase::Prepare,
+                Phase::Execute => verdict::Phase::Execute,
+            },
+            statement,
+            parameters: parameters.map(|p| verdict::Parameter { value: p.value.clone(), binary: p.binary }).collect(),
+        });
+        let facts = self.shared.facts.clone();
+        let decision = self.pipeline.decide(command.clone(), &|text| facts.read(&text.into()));
+        self.conclude(command, decision);
+    }
+
+    fn conclude(&mut self, command: Arc<Command>, decision: Decision) {
+        match decision {
+            Decision::Deny(Denial { policy, message }) => self.relay.answer(Answer::Deny(denied(&policy, &message))),
+            Decision::Go(go) => self.go(command, go),
+            Decision::Wait(waiting) => {
+                if let Some((id, seconds)) = waiting.approval() {
+                    let notice = Fault::notice("01000", format!("portcullis: held for approval {id}"));
+                    let detail = format!("It expires in {seconds} s. Cancelling or disconnecting withdraws it.");
+                    self.relay.notify(&notice.with_detail(detail));
+                }
+                self.waiting = Some((command, waiting));
+            }
+        }
+    }
+
+    fn go(&mut self, command: Arc<Command>, go: Go) {
+        let wants_rows = self.pipeline.judge.wants(Kind::Sql).rows;
+        let statement = go.rewrite.as_ref().unwrap_or(&command.statement);
+        if wants_rows && statement.effects().contains(Effects::COPY_OUT) {
+            match self.shared.catalogue.knows(&[]) {
+                Some(reading) => self.copy_out(command, go, &reading),
+                None => self.think(About::Copy(command, go)),
+            }
+            return;
+        }
+        self.send(command, go, Passage { plan_rows: wants_rows, ..Passage::default() });
+    }
+
+    /// COPY data has no columns on the wire. It passes if no policy would touch any column that the text names.
+    fn copy_out(&mut self, command: Arc<Command>, go: Go, reading: &Reading) {
+        let statement = go.rewrite.as_ref().unwrap_or(&command.statement);
+        let columns = reading.copied_columns(statement, &self.shared.target.column_labels);
+        let result = self.result_set(columns);
+        match self.pipeline.judge.plan(&go.snapshot, &command, &result) {
+            Ok(plan) if plan.passes() => {
+                self.send(command, go, Passage { plan_rows: true, copy_out: true, alters_session: false });
+            }
+            Ok(_) => {
+                let fault = denied(&"portcullis".into(), "COPY to the client would pass columns that a policy masks or limits");
+                self.relay.answer(Answer::Deny(fault.with_hint("use SELECT, or copy only other columns")));
+            }
+            Err(Denial { policy, message }) => self.relay.answer(Answer::Deny(denied(&policy, &message))),
+        }
+    }
+
+    /// Sends a command. The permit is used up here, and nowhere else does a command reach the server.
+    fn send(&mut self, command: Arc<Command>, go: Go, passage: Passage) {
+        const ALTERING: Effects = Effects::SESSION_STATE
+            .union(Effects::DDL)
+            .union(Effects::PRIVILEGE)
+            .union(Effects::TRANSACTION)
+            .union(Effects::OPAQUE);
+        let Go { permit, snapshot, rewrite } = go;
+        let effects = rewrite.as_ref().unwrap_or(&command.statement).effects();
+        let passage = Passage { alters_session: effects.intersects(ALTERING), ..passage };
+        let answer = match rewrite {
+            Some(statement) => Answer::Rewrite(statement.text.clone(), passage),
+            None => Answer::Forward(passage),
+        };
+        if spend(permit) != command.sequence {
+            let message = "a permit was given for another command";
+            return self.relay.answer(Answer::Deny(denied(&"portcullis".into(), message)));
+        }
+        if command.phase == verdict::Phase::Execute {
+            let started = Instant::now();
+            self.under_way.push_back(UnderWay { command, snapshot, effects, editor: None, started });
+        }
+        self.relay.answer(answer);
+    }
+
+    fn plan(&mut self, info: ResultInfo) {
+        match self.shared.catalogue.knows(&info.shape) {
+            Some(reading) => self.plan_with(&info, &reading),
+            None => self.think(About::Plan(info)),
+        }
+    }
+
+    fn think(&mut self, about: About) {
+        let catalogue = self.shared.catalogue.clone();
+        self.thinking = Some(Thinking { reading: Box::pin(async move { catalogue.refresh().await }), about });
+    }
+
+    fn catalogue_read(&mut self, reading: Result<Arc<Reading>, UpstreamError>, about: About) {
+        match (reading, about) {
+            (Ok(reading), About::Plan(info)) => self.plan_with(&info, &reading),
+            (Ok(reading), About::Copy(command, go)) => self.copy_out(command, go, &reading),
+            (Err(error), about) => {
+                tracing::error!(session = %self.pipeline.session.id, %error, "the catalogue cannot be read");
+                let fault = denied(&"portcullis".into(), "the columns of the result cannot be told: the catalogue cannot be read");
+                match about {
+                    About::Plan(_) => self.refuse(&fault),
+                    About::Copy(..) => self.relay.answer(Answer::Deny(fault)),
+                }
+            }
+        }
+    }
+
+    fn result_set(&mut self, columns: Vec<Column>) -> Arc<ResultSet> {
+        self.results += 1;
+        Arc::new(ResultSet { id: self.results, columns: columns.into() })
+    }
+
+    fn plan_with(&mut self, info: &ResultInfo, reading: &Reading) {
+        let Some(at) = self.under_way.iter().position(|u| u.command.sequence == info.sequence) else {
+            return self.refuse(&denied(&"portcullis".into(), "the result belongs to no command"));
+        };
+        let (command, snapshot) = (self.under_way[at].command.clone(), self.under_way[at].snapshot.clone());
+        let columns = reading.columns(&info.shape, &command.statement, &self.shared.target.column_labels);
+        let result = self.result_set(columns);
+        let plan = match self.pipeline.judge.plan(&snapshot, &command, &result) {
+            Ok(plan) if plan.passes() => return self.relay.plan(RowMode::Pass),
+            Ok(plan) => plan,
+            Err(Denial { policy, message }) => return self.refuse(&denied(&policy, &message)),
+        };
+        match Editor::new(command, snapshot, result, plan, &info.shape, &self.shared.hash_key) {
+            Ok(editor) => {
+                self.under_way[at].editor = Some(Box::new(editor));
+                self.relay.plan(RowMode::Edit);
+            }
+            Err(fault) => self.refuse(&fault),
+        }
+    }
+
+    fn rows(&mut self, bytes: usize, count: usize) -> Result<(), End> {
+        debug_assert!(count > 0, "a batch has rows");
+        let Some(editor) = self.under_way.iter_mut().find_map(|u| u.editor.as_mut()) else {
+            self.refuse(&denied(&"portcullis".into(), "the rows belong to no command"));
+            return Ok(());
+        };
+        let frames = self.server.input.get(..bytes).unwrap_or_default();
+        let edited = editor.edit(self.pipeline.judge.as_mut(), frames, self.relay.to_client());
+        let (edited, stop) = match edited {
+            Ok(edited) => (edited, None),
+            Err((edited, stop)) => (edited, Some(stop)),
+        };
+        self.pipeline.stats.cells_masked.fetch_add(edited.masked, Ordering::Relaxed);
+        self.relay.rows_done(&mut self.server.input, bytes, edited.kept, edited.masked);
+        match stop {
+            None => Ok(()),
+            Some(Stop::Refuse(fault)) => {
+                self.refuse(&fault);
+                Ok(())
+            }
+            Some(Stop::Broken(error)) => Err(End::Protocol(RelayError::Server(error))),
+        }
+    }
+
+    /// Refuses the rest of a result, and asks the server not to compute it.
+    fn refuse(&mut self, fault: &Fault) {
+        Stats::bump(&self.pipeline.stats.results_refused);
+        self.relay.refuse(fault);
+        self.relay.set_cancelling(true);
+        self.cancel_upstream();
+    }
+
+    fn cancel_upstream(&mut self) {
+        let (target, key) = (self.shared.target.as_ref().clone(), self.cancel_key.clone());
+        self.cancelling = Some(Box::pin(upstream::cancel(target, key, self.shared.limits.clone())));
+    }
+
+    fn finished(&mut self, finish: Finish) {
+        let Some(at) = self.under_way.iter().position(|u| u.command.sequence == finish.sequence) else { return };
+        let Some(done) = self.under_way.remove(at) else { return };
+        self.pipeline.stats.rows.fetch_add(finish.rows, Ordering::Relaxed);
+        // Uncommitted changes are not seen by the catalogue's own connection, so the end of their transaction counts too.
+        self.altered |= done.effects.intersects(Effects::DDL | Effects::OPAQUE);
+        if self.altered {
+            self.shared.catalogue.outdate();
+            self.altered = !self.relay.is_parked();
+        }
+        self.pipeline.record(|session| {
+            AuditEvent::Finish(FinishEvent {
+                session,
+                sequence: finish.sequence,
+                tag: finish.tag,
+                rows: finish.rows,
+                bytes: finish.bytes,
+                masked: finish.masked,
+                micros: done.started.elapsed().as_micros() as u64,
+                error: finish.error,
+            })
+        });
+    }
+
+    /// The client, over another connection, asks to cancel what is under way.
+    fn cancelled(&mut self) {
+        if let Some((_, waiting)) = self.waiting.take_if(|(_, waiting)| waiting.approval().is_some()) {
+            self.pipeline.give_up(waiting);
+            let fault = Fault::error("57014", "canceling statement due to user request");
+            self.relay.answer(Answer::Deny(fault.with_detail("The approval request is withdrawn.")));
+        } else if self.cancelling.is_none() && !self.relay.is_idle() {
+            // Nothing new may start before the server has taken the request, or it could hit that.
+            self.relay.set_cancelling(true);
+            self.cancel_upstream();
+        }
+    }
+
+    fn ticked(&mut self) -> Option<End> {
+        let over = |ticks: u32, limit: Duration| TICK * ticks > limit;
+        self.quiet = if self.relay.is_idle() { self.quiet + 1 } else { 0 };
+        self.stalled = if self.relay.to_client().is_empty() { 0 } else { self.stalled + 1 };
+        self.client.shrink();
+        self.server.shrink();
+        if over(self.stalled, self.shared.limits.write_stall) {
+            return Some(End::Stalled);
+        }
+        self.shared.limits.idle.filter(|limit| over(self.quiet, *limit)).map(|_| End::Idle)
+    }
+
+    /// Writes what can be written, reads what may be read, and sees whether anything else has come.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Woken> {
+        match self.poll_io(cx) {
+            Err(end) => return Poll::Ready(Woken::End(end)),
+            Ok(true) => return Poll::Ready(Woken::Io),
+            Ok(false) => {}
+        }
+        if let Poll::Ready(Some(control)) = self.place.control.poll_recv(cx) {
+            return Poll::Ready(Woken::Control(control));
+        }
+        if let Some((command, mut waiting)) = self.waiting.take() {
+            let facts = self.shared.facts.clone();
+            match self.pipeline.poll(&mut waiting, cx, &|text| facts.read(&text.into())) {
+                Poll::Ready(decision) => return Poll::Ready(Woken::Decided(command, decision)),
+                Poll::Pending => self.waiting = Some((command, waiting)),
+            }
+        }
+        if let Some(mut thinking) = self.thinking.take() {
+            match thinking.reading.as_mut().poll(cx) {
+                Poll::Ready(reading) => return Poll::Ready(Woken::Read(reading, thinking.about)),
+                Poll::Pending => self.thinking = Some(thinking),
+            }
+        }
+        if let Some(Poll::Ready(outcome)) = self.cancelling.as_mut().map(|c| c.as_mut().poll(cx)) {
+            if let Err(error) = outcome {
+                tracing::warn!(session = %self.pipeline.session.id, %error, "a cancel request did not reach the server");
+            }
+            self.cancelling = None;
+            self.relay.set_cancelling(false);
+            return Poll::Ready(Woken::Io);
+        }
+        self.tick.poll_tick(cx).map(|_| Woken::Tick)
+    }
+
+    /// Whether bytes came that the machine has not seen.
+    fn poll_io(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
+        let before = self.relay.to_client().len() - self.client.sent;
+        self.client.poll_write(cx, self.relay.to_client()).map_err(|_| End::ClientLeft)?;
+        let client_waits = self.relay.to_client().len() - self.client.sent;
+        if client_waits < before {
+            self.stalled = 0;
+        }
+        self.server.poll_write(cx, self.relay.to_server()).map_err(|_| End::ServerLeft)?;
+        let server_waits = self.relay.to_server().len() - self.server.sent;
+        let mut came = false;
+        // Bytes behind a held command are read up to a bound, so that a client that leaves is noticed.
+        let ahead = if self.relay.is_asking() { self.shared.limits.hold_bytes } else { usize::MAX };
+        if server_waits < HIGH_WATER && self.client.input.len() < ahead.min(self.client_bound()) {
+            match self.client.poll_read(cx) {
+                Poll::Ready(Ok(0) | Err(_)) => return Err(End::ClientLeft),
+                Poll::Ready(Ok(_)) => (came, self.quiet) = (true, 0),
+                Poll::Pending => {}
+            }
+        }
+        if client_waits < HIGH_WATER && self.thinking.is_none() {
+            match self.server.poll_read(cx) {
+                Poll::Ready(Ok(0) | Err(_)) => return Err(End::ServerLeft),
+                Poll::Ready(Ok(_)) => came = true,
+                Poll::Pending => {}
+            }
+        }
+        Ok(came)
+    }
+
+    fn client_bound(&self) -> usize {
+        self.shared.limits.client_message_bytes + LARGE_BUFFER
+    }
+
+    /// Tells both sides, as far as they listen, and the audit.
+    async fn finish(mut self, end: &End) {
+        if let Some((_, waiting)) = self.waiting.take() {
+            self.pipeline.give_up(waiting);
+        }
+        if let End::Protocol(_) = end {
+            Stats::bump(&self.pipeline.stats.protocol_errors);
+        }
+        if let (Some(fault), false) = (end.fault(), self.relay.is_mid_message()) {
+            fault.put(self.relay.to_client());
+        }
+        if self.relay.is_idle() {
+            self.relay.to_server().extend_from_slice(b"X\0\0\0\x04");
+        }
+        let last_words = poll_fn(|cx| {
+            let client = self.client.poll_write(cx, self.relay.to_client());
+            let server = self.server.poll_write(cx, self.relay.to_server());
+            let done = |out: &Vec<u8>, result: std::io::Result<()>| result.is_err() || out.is_empty();
+            let client = done(self.relay.to_client(), client);
+            if client && done(self.relay.to_server(), server) { Poll::Ready(()) } else { Poll::Pending }
+        });
+        let _ = tokio::time::timeout(Duration::from_secs(1), last_words).await;
+        self.pipeline.record(|session| AuditEvent::Close { session, reason: end.to_string() });
+        // Dropping the streams closes both connections; the server rolls back what was open.
+    }
+}
+
+impl Side {
+    /// Writes what it can of `out`, and clears it when all is written.
+    fn poll_write(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> std::io::Result<()> {
+        while self.sent < out.len() {
+            match Pin::new(&mut self.stream).poll_write(cx, out.get(self.sent..).unwrap_or_default()) {
+                Poll::Ready(Ok(0)) => return Err(std::io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(count)) => (self.sent, self.flushed) = (self.sent + count, false),
+                Poll::Ready(Err(error)) => return Err(error),
+                Poll::Pending => break,
+            }
+        }
+        if !out.is_empty() && self.sent == out.len() {
+            out.clear();
+            self.sent = 0;
+        }
+        if !self.flushed {
+            if let Poll::Ready(result) = Pin::new(&mut self.stream).poll_flush(cx) {
+                self.flushed = true;
+                return result;
+            }
+        }
+        Ok(())
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
+        if self.input.capacity() - self.input.len() < SMALL_BUFFER / 4 {
+            // Full: a stream of much data, for which larger reads are cheaper.
+            self.input.reserve(if self.input.is_empty() { SMALL_BUFFER } else { LARGE_BUFFER });
+        }
+        poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.input)
+    }
+
+    /// Gives back the memory of a burst.
+    fn shrink(&mut self) {
+        if self.input.is_empty() && self.input.capacity() > SMALL_BUFFER {
+            self.input = BytesMut::new();
+        }
+    }
+}
+
+/// Whether a command may change how later texts are read, so that they must wait for its end.
+fn settles(effects: Effects) -> bool {
+    effects.intersects(Effects::SESSION_STATE.union(Effects::OPAQUE))
+}
+
+/// Uses up a permit; what is left is the number of the command that it was for.
+fn spend(permit: Permit) -> u64 {
+    permit.sequence()
+}

@@ -1,0 +1,228 @@
+//! The way of every command of every protocol: decide, record, hold if people must approve, decide again, permit.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use portcullis_verdict::{
+    AnswerRecord, Appended, ApprovalOutcome, ApprovalRequest, Approvals, AuditError, AuditSink, Command, CommandEvent,
+    Denial, Event, Grant, Hold, Judge, Outcome, Permit, Receipt, Ruling, Session, Snapshot, Statement, Stats,
+};
+
+/// Decides and records for one session.
+pub(crate) struct Pipeline {
+    pub(crate) session: Arc<Session>,
+    pub(crate) judge: Box<dyn Judge>,
+    audit: Option<Arc<dyn AuditSink>>,
+    approvals: Arc<dyn Approvals>,
+    pub(crate) stats: Arc<Stats>,
+}
+
+/// What comes of a command.
+pub(crate) enum Decision {
+    /// It may be sent.
+    Go(Go),
+    /// It must not be sent.
+    Deny(Denial),
+    /// It waits; see [`Pipeline::poll`].
+    Wait(Waiting),
+}
+
+/// Leave to send a command.
+pub(crate) struct Go {
+    /// The proof.
+    pub(crate) permit: Permit,
+    /// The policies that decided, which also decide on the rows.
+    pub(crate) snapshot: Snapshot,
+    /// What runs in place of the client's text, if a policy rewrote it.
+    pub(crate) rewrite: Option<Arc<Statement>>,
+}
+
+/// A command that waits for people or for the disk.
+pub(crate) struct Waiting {
+    command: Arc<Command>,
+    state: State,
+}
+
+enum State {
+    Approval(Hold),
+    Disk { receipt: Pin<Box<dyn Future<Output = Result<Receipt, AuditError>> + Send>>, ruling: Ruling },
+}
+
+impl Waiting {
+    /// The approval that it waits for, with the seconds that are left at the start.
+    pub(crate) fn approval(&self) -> Option<(&Arc<str>, u32)> {
+        match &self.state {
+            State::Approval(hold) => Some((&hold.id, hold.ttl_seconds)),
+            State::Disk { .. } => None,
+        }
+    }
+}
+
+impl Pipeline {
+    pub(crate) fn new(
+        session: Arc<Session>,
+        judge: Box<dyn Judge>,
+        audit: Option<Arc<dyn AuditSink>>,
+        approvals: Arc<dyn Approvals>,
+        stats: Arc<Stats>,
+    ) -> Self {
+        Self { session, judge, audit, approvals, stats }
+    }
+
+    /// Asks the policies about a command. `read` reads the facts of a text that a policy puts in its place.
+    pub(crate) fn decide(&mut self, command: Arc<Command>, read: &dyn Fn(&str) -> Arc<Statement>) -> Decision {
+        let ruling = self.judge.check(&command, &[], read);
+        self.settle(command, ruling, None)
+    }
+
+    /// Goes on with a command that waits.
+    pub(crate) fn poll(
+        &mut self,
+        waiting: &mut Waiting,
+        cx: &mut Context<'_>,
+        read: &dyn Fn(&str) -> Arc<Statement>,
+    ) -> Poll<Decision> {
+        let decision = match &mut waiting.state {
+            State::Disk { receipt, ruling } => match std::task::ready!(receipt.as_mut().poll(cx)) {
+                Ok(receipt) => self.permit(ruling, receipt),
+                Err(error) => self.unrecorded(&error),
+            },
+            State::Approval(hold) => {
+                let outcome = std::task::ready!(hold.outcome.as_mut().poll(cx));
+                let id = hold.id.clone();
+                Stats::unbump(&self.stats.holds_active);
+                self.approved(waiting.command.clone(), outcome, id, read)
+            }
+        };
+        Poll::Ready(decision)
+    }
+
+    /// A hold was given up: by a cancel, a disconnect or the end of the gateway. Dropping it withdraws the request.
+    pub(crate) fn give_up(&self, waiting: Waiting) {
+        if waiting.approval().is_some() {
+            Stats::unbump(&self.stats.holds_active);
+        }
+    }
+
+    /// Records what needs no permit.
+    pub(crate) fn record(&self, event: impl FnOnce(Arc<str>) -> Event) {
+        if let Some(audit) = &self.audit {
+            if let Appended::Failed(error) = audit.append(event(self.session.id.clone())) {
+                tracing::error!(session = %self.session.id, %error, "an event could not be recorded");
+            }
+        }
+    }
+
+    /// Records the opening of the session, or its refusal.
+    pub(crate) async fn record_opening(&self, event: Event) -> Result<(), AuditError> {
+        let Some(audit) = &self.audit else { return Ok(()) };
+        match audit.append(event) {
+            Appended::Done(_) => Ok(()),
+            Appended::Pending(receipt) => receipt.await.map(drop),
+            Appended::Failed(error) => Err(error),
+        }
+    }
+
+    fn approved(
+        &mut self,
+        command: Arc<Command>,
+        outcome: ApprovalOutcome,
+        id: Arc<str>,
+        read: &dyn Fn(&str) -> Arc<Statement>,
+    ) -> Decision {
+        let refused = |message: String| Decision::Deny(Denial::by_gateway(message));
+        match outcome {
+            // The policies are asked once more: they, or the time, may have changed since.
+            ApprovalOutcome::Granted(grants) => {
+                let ruling = self.judge.check(&command, &grants, read);
+                self.settle(command, ruling, Some((id, grants)))
+            }
+            ApprovalOutcome::Denied { by, reason } if reason.is_empty() => refused(format!("{by} denied approval {id}")),
+            ApprovalOutcome::Denied { by, reason } => refused(format!("{by} denied approval {id}: {reason}")),
+            ApprovalOutcome::Expired => refused(format!("approval {id} expired before anybody decided")),
+        }
+    }
+
+    fn settle(&mut self, command: Arc<Command>, ruling: Ruling, approval: Option<(Arc<str>, Vec<Grant>)>) -> Decision {
+        let appended = self.audit.as_ref().map(|audit| {
+            audit.append(Event::Command(self.event(&command, &ruling, approval.as_ref().map(|(id, _)| id.clone()))))
+        });
+        match (&ruling.outcome, appended) {
+            (Outcome::Deny(denial), _) => {
+                Stats::bump(&self.stats.commands_denied);
+                Decision::Deny(denial.clone())
+            }
+            (_, Some(Appended::Failed(error))) => self.unrecorded(&error),
+            (Outcome::Review(demands), _) => match approval {
+                // A policy that was not in force when people were asked demands its own approval of the same command.
+                Some((_, grants)) if demands.iter().all(|d| grants.iter().any(|g| g.policy == d.policy)) => {
+                    Decision::Deny(Denial::by_gateway("the policies ask for the same approval again"))
+                }
+                _ => self.hold(command, &ruling, demands.clone()),
+            },
+            (Outcome::Allow, None) => self.permit(&ruling, Receipt::accepted()),
+            (Outcome::Allow, Some(Appended::Done(receipt))) => self.permit(&ruling, receipt),
+            (Outcome::Allow, Some(Appended::Pending(receipt))) => {
+                Decision::Wait(Waiting { command, state: State::Disk { receipt, ruling } })
+            }
+        }
+    }
+
+    fn hold(&mut self, command: Arc<Command>, ruling: &Ruling, demands: Vec<portcullis_verdict::Demand>) -> Decision {
+        Stats::bump(&self.stats.commands_held);
+        let text = ruling.rewrite.as_ref().map_or(&command.statement.text, |s| &s.text).clone();
+        let request = ApprovalRequest {
+            session: self.session.clone(),
+            sequence: command.sequence,
+            digest: command.digest(&text),
+            text,
+            demands,
+        };
+        match self.approvals.request(request) {
+            Ok(hold) => {
+                Stats::bump(&self.stats.holds_active);
+                Decision::Wait(Waiting { command, state: State::Approval(hold) })
+            }
+            Err(error) => Decision::Deny(Denial::by_gateway(error.to_string())),
+        }
+    }
+
+    fn permit(&self, ruling: &Ruling, receipt: Receipt) -> Decision {
+        match ruling.permit(receipt) {
+            Some(permit) => {
+                Stats::bump(&self.stats.commands_allowed);
+                Decision::Go(Go { permit, snapshot: ruling.snapshot.clone(), rewrite: ruling.rewrite.clone() })
+            }
+            None => Decision::Deny(Denial::by_gateway("the command was not allowed")),
+        }
+    }
+
+    fn unrecorded(&self, error: &AuditError) -> Decision {
+        tracing::error!(session = %self.session.id, %error, "a command is refused since it cannot be recorded");
+        Decision::Deny(Denial::by_gateway("commands are refused while the audit log cannot be written"))
+    }
+
+    fn event(&self, command: &Command, ruling: &Ruling, approval: Option<Arc<str>>) -> CommandEvent {
+        let statement = &command.statement;
+        let message = match &ruling.outcome {
+            Outcome::Deny(denial) => Some(denial.message.clone()),
+            _ => None,
+        };
+        CommandEvent {
+            session: self.session.id.clone(),
+            sequence: command.sequence,
+            kind: statement.kind.as_str().into(),
+            phase: command.phase.as_str().into(),
+            text: statement.text.clone(),
+            rewrite: ruling.rewrite.as_ref().map(|s| s.text.clone()),
+            verbs: statement.facts.sql.iter().flatten().map(|s| s.verb.clone()).collect(),
+            effects: statement.effects(),
+            outcome: ruling.outcome.as_str().into(),
+            message,
+            answers: ruling.explanation.iter().map(AnswerRecord::from).collect(),
+            approval,
+        }
+    }
+}

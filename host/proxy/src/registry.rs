@@ -1,0 +1,138 @@
+//! The sessions that are open now: who they are, how to end them, and which cancel keys are theirs.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use portcullis_verdict::{LiveSession, Session, SessionControl};
+use tokio::sync::mpsc;
+
+/// What others ask of a session.
+#[derive(Clone, Debug)]
+pub(crate) enum Control {
+    /// Cancel what it is doing.
+    Cancel,
+    /// End it, by whom.
+    Kill(String),
+    /// The gateway stops: end when nothing is under way.
+    Drain,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Registry {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    sessions: BTreeMap<Arc<str>, Entry>,
+    keys: HashMap<Vec<u8>, Arc<str>>,
+    per_target: HashMap<String, usize>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    session: Arc<Session>,
+    opened_ms: u64,
+    commands: Arc<AtomicU64>,
+    control: mpsc::Sender<Control>,
+    key: Vec<u8>,
+}
+
+/// A session's place in the registry; dropping it leaves.
+pub(crate) struct Place {
+    registry: Arc<Registry>,
+    id: Arc<str>,
+    /// What others ask of the session.
+    pub(crate) control: mpsc::Receiver<Control>,
+    /// Counts its commands, for the list of live sessions.
+    pub(crate) commands: Arc<AtomicU64>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut inner = self.registry.lock();
+        if let Some(entry) = inner.sessions.remove(&self.id) {
+            inner.keys.remove(&entry.key);
+            let target = &entry.session.target.name;
+            if let Some(count) = inner.per_target.get_mut(target) {
+                *count -= 1;
+            }
+        }
+    }
+}
+
+impl Registry {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a session with its cancel key; `None` if its target has `max` sessions already.
+    pub(crate) fn join(self: &Arc<Self>, session: &Arc<Session>, key: Vec<u8>, max: usize) -> Option<Place> {
+        let (sender, control) = mpsc::channel(8);
+        let commands = Arc::new(AtomicU64::new(0));
+        let mut inner = self.lock();
+        let count = inner.per_target.entry(session.target.name.clone()).or_default();
+        if *count >= max {
+            return None;
+        }
+        *count += 1;
+        inner.keys.insert(key.clone(), session.id.clone());
+        let entry = Entry {
+            session: session.clone(),
+            opened_ms: now_ms(),
+            commands: commands.clone(),
+            control: sender,
+            key,
+        };
+        inner.sessions.insert(session.id.clone(), entry);
+        Some(Place { registry: self.clone(), id: session.id.clone(), control, commands })
+    }
+
+    /// Passes a cancel request on to the session that the key belongs to. An unknown key is ignored, as the protocol demands.
+    pub(crate) fn cancel(&self, key: &[u8]) {
+        let inner = self.lock();
+        if let Some(entry) = inner.keys.get(key).and_then(|id| inner.sessions.get(id)) {
+            // A full queue holds a cancel already.
+            let _ = entry.control.try_send(Control::Cancel);
+        }
+    }
+
+    /// Asks every session to end when nothing is under way, or at once.
+    pub(crate) fn end_all(&self, control: &Control) {
+        for entry in self.lock().sessions.values() {
+            let _ = entry.control.try_send(control.clone());
+        }
+    }
+
+    /// How many sessions are open.
+    pub(crate) fn len(&self) -> usize {
+        self.lock().sessions.len()
+    }
+}
+
+impl SessionControl for Registry {
+    fn live(&self) -> Vec<LiveSession> {
+        let show = |(id, entry): (&Arc<str>, &Entry)| LiveSession {
+            id: id.to_string(),
+            principal: entry.session.principal.name.clone(),
+            target: entry.session.target.name.clone(),
+            client_address: entry.session.client_address.to_string(),
+            opened_ms: entry.opened_ms,
+            commands: entry.commands.load(Ordering::Relaxed),
+        };
+        self.lock().sessions.iter().map(show).collect()
+    }
+
+    fn kill(&self, id: &str, by: &str) -> bool {
+        let inner = self.lock();
+        let entry = inner.sessions.get(id);
+        entry.is_some_and(|entry| entry.control.try_send(Control::Kill(by.to_owned())).is_ok())
+    }
+}
+
+pub(crate) fn now_ms() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
+}

@@ -1,0 +1,368 @@
+//! Between the appenders and the writer: a bounded queue, and how far the writer has come.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use portcullis_verdict::{Appended, AuditError, Event, Receipt, Stats};
+use tokio::sync::{Notify, oneshot};
+
+use crate::record::Record;
+
+/// The texts of events that wait, in bytes. A single larger event is taken when nothing else waits.
+const QUEUE_BYTES: usize = 64 << 20;
+
+/// How long an appender waits for room, and a caller for its change to be durable.
+pub(crate) const STALL: Duration = Duration::from_secs(5);
+
+/// An event on its way to the file, with what belongs to the same transaction.
+pub(crate) struct Item {
+    pub(crate) at_ms: u64,
+    pub(crate) event: Event,
+    /// The approval request as it stands after the event.
+    pub(crate) record: Option<Box<Record>>,
+    /// Runs once the event is durable.
+    pub(crate) then: Option<Box<dyn FnOnce() + Send>>,
+    receipt: Option<oneshot::Sender<Result<Receipt, AuditError>>>,
+}
+
+impl Item {
+    pub(crate) fn new(event: Event) -> Self {
+        Self { at_ms: 0, event, record: None, then: None, receipt: None }
+    }
+
+    fn weight(&self) -> usize {
+        match &self.event {
+            Event::Command(c) => c.text.len() + c.rewrite.as_ref().map_or(0, |t| t.len()),
+            _ => 0,
+        }
+    }
+
+    /// Tells whoever waits that the event is durable.
+    pub(crate) fn finish(&mut self) {
+        if let Some(receipt) = self.receipt.take() {
+            // The appender may have left; the event is kept all the same.
+            let _ = receipt.send(Ok(Receipt::accepted()));
+        }
+        if let Some(then) = self.then.take() {
+            then();
+        }
+    }
+
+    /// Tells whoever waits for a receipt that there will be none. What has been decided on approvals still holds.
+    fn refuse(&mut self, error: &AuditError) -> bool {
+        // As above, the appender may have left.
+        self.receipt.take().is_some_and(|r| r.send(Err(error.clone())).is_ok())
+    }
+}
+
+/// Why an item was not taken.
+pub(crate) enum Refused {
+    Full(Box<Item>),
+    Failed(AuditError),
+}
+
+pub(crate) struct Queue {
+    state: Mutex<State>,
+    /// The writer waits here.
+    work: Condvar,
+    /// Callers that need durability wait here.
+    done: Condvar,
+    /// Appenders that found the queue full wait here.
+    room: Notify,
+    /// `None` makes each receipt wait for its commit.
+    interval: Option<Duration>,
+    capacity: usize,
+    clock: fn() -> u64,
+    stats: Arc<Stats>,
+}
+
+#[derive(Default)]
+struct State {
+    items: Vec<Item>,
+    bytes: usize,
+    /// Counts the items taken; the count after a push is the item's ticket.
+    accepted: u64,
+    /// Counts the items that are durable.
+    committed: u64,
+    waiting: Waiting,
+    /// Someone waits for durability: do not let the interval pass first.
+    urgent: bool,
+    failed: Option<Arc<str>>,
+    /// Events refused since it failed.
+    refused: u64,
+    closing: bool,
+    /// The writer has ended and takes nothing more.
+    ended: bool,
+}
+
+/// What the writer waits for. Waking it costs a system call, so appenders do it only when it changes something.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Waiting {
+    #[default]
+    Nothing,
+    FirstItem,
+    Interval,
+}
+
+impl Queue {
+    pub(crate) fn new(interval: Option<Duration>, capacity: usize, clock: fn() -> u64, stats: Arc<Stats>) -> Self {
+        Self {
+            state: Mutex::default(),
+            work: Condvar::new(),
+            done: Condvar::new(),
+            room: Notify::new(),
+            interval,
+            capacity: capacity.max(1),
+            clock,
+            stats,
+        }
+    }
+
+    pub(crate) fn now_ms(&self) -> u64 {
+        (self.clock)()
+    }
+
+    /// Appends as the configuration demands.
+    pub(crate) fn append(self: &Arc<Self>, event: Event) -> Appended {
+        let mut item = Item::new(event);
+        let receipt = self.interval.is_none().then(|| {
+            let (sender, receiver) = oneshot::channel();
+            item.receipt = Some(sender);
+            receiver
+        });
+        match (self.push(item), receipt) {
+            (Ok(_), None) => Appended::Done(Receipt::accepted()),
+            (Ok(_), Some(receipt)) => Appended::Pending(Box::pin(received(receipt))),
+            (Err(Refused::Failed(error)), _) => Appended::Failed(error),
+            (Err(Refused::Full(item)), receipt) => {
+                let queue = self.clone();
+                Appended::Pending(Box::pin(async move {
+                    queue.push_when_room(item).await?;
+                    match receipt {
+                        Some(receipt) => received(receipt).await,
+                        None => Ok(Receipt::accepted()),
+                    }
+                }))
+            }
+        }
+    }
+
+    /// Takes an item if there is room and the sink has not failed; gives its ticket.
+    pub(crate) fn push(&self, mut item: Item) -> Result<u64, Refused> {
+        let weight = item.weight();
+        let mut state = self.lock();
+        if let Err(error) = state.check() {
+            state.refused += 1;
+            Stats::bump(&self.stats.audit_failures);
+            return Err(Refused::Failed(error));
+        }
+        let full = state.items.len() >= self.capacity || state.bytes + weight > QUEUE_BYTES;
+        if full && !state.items.is_empty() {
+            return Err(Refused::Full(Box::new(item)));
+        }
+        item.at_ms = (self.clock)();
+        Ok(self.take_in(state, item, weight))
+    }
+
+    /// Takes an item that records what has happened already, however the sink fares. Its number must be bounded by the caller.
+    pub(crate) fn push_settled(&self, mut item: Item) {
+        let mut state = self.lock();
+        if state.ended {
+            state.refused += 1;
+            Stats::bump(&self.stats.audit_failures);
+            return;
+        }
+        item.at_ms = (self.clock)();
+        self.take_in(state, item, 0);
+    }
+
+    fn take_in(&self, mut state: MutexGuard<'_, State>, item: Item, weight: usize) -> u64 {
+        state.items.push(item);
+        state.bytes += weight;
+        state.accepted += 1;
+        let ticket = state.accepted;
+        let wake = match state.waiting {
+            Waiting::Nothing => false,
+            Waiting::FirstItem => true,
+            Waiting::Interval => state.items.len() > self.capacity / 2 || state.bytes > QUEUE_BYTES / 2,
+        };
+        if wake {
+            state.waiting = Waiting::Nothing;
+            drop(state);
+            self.work.notify_one();
+        }
+        ticket
+    }
+
+    async fn push_when_room(&self, item: Box<Item>) -> Result<(), AuditError> {
+        let deadline = tokio::time::Instant::now() + STALL;
+        let mut item = item;
+        loop {
+            let room = self.room.notified();
+            tokio::pin!(room);
+            // Registered before the attempt, so that room made between the two is not missed.
+            room.as_mut().enable();
+            item = match self.push(*item) {
+                Ok(_) => return Ok(()),
+                Err(Refused::Failed(error)) => return Err(error),
+                Err(Refused::Full(item)) => item,
+            };
+            if tokio::time::timeout_at(deadline, room).await.is_err() {
+                self.lock().refused += 1;
+                Stats::bump(&self.stats.audit_failures);
+                return Err(AuditError(format!("no room for {} s; the disk is too slow", STALL.as_secs())));
+            }
+        }
+    }
+
+    /// Waits until everything taken so far is durable.
+    pub(crate) fn flush(&self) -> Result<(), AuditError> {
+        let ticket = self.lock().accepted;
+        self.wait(ticket)
+    }
+
+    /// Waits until the item with this ticket is durable.
+    pub(crate) fn wait(&self, ticket: u64) -> Result<(), AuditError> {
+        let deadline = Instant::now() + STALL;
+        let mut state = self.lock();
+        while state.committed < ticket {
+            if let Some(reason) = &state.failed {
+                return Err(AuditError(reason.to_string()));
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(AuditError(format!("it is not durable after {} s; the disk is too slow", STALL.as_secs())));
+            }
+            if !state.urgent {
+                state.urgent = true;
+                self.work.notify_one();
+            }
+            state = self.done.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        Ok(())
+    }
+
+    /// Refuses new events; the writer ends once it has written what was taken.
+    pub(crate) fn close(&self) {
+        self.lock().closing = true;
+        self.work.notify_one();
+        self.room.notify_waiters();
+    }
+
+    // === the writer's side ===
+
+    /// Waits for a batch that is due and swaps it with the empty `batch`; false when the queue is closed and empty.
+    pub(crate) fn next_batch(&self, batch: &mut Vec<Item>, last_commit: Instant) -> bool {
+        let mut state = self.lock();
+        loop {
+            let due = self.interval.map_or(Duration::ZERO, |i| i.saturating_sub(last_commit.elapsed()));
+            if state.items.is_empty() {
+                if state.closing {
+                    return false;
+                }
+                state.urgent = false;
+                state.waiting = Waiting::FirstItem;
+                state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+            } else if due.is_zero() || state.urgent || state.closing || self.is_half_full(&state) {
+                break;
+            } else {
+                state.waiting = Waiting::Interval;
+                state = self.work.wait_timeout(state, due).unwrap_or_else(PoisonError::into_inner).0;
+            }
+        }
+        state.waiting = Waiting::Nothing;
+        state.urgent = false;
+        state.bytes = 0;
+        std::mem::swap(&mut state.items, batch);
+        drop(state);
+        self.room.notify_waiters();
+        true
+    }
+
+    fn is_half_full(&self, state: &State) -> bool {
+        state.items.len() > self.capacity / 2 || state.bytes > QUEUE_BYTES / 2
+    }
+
+    /// The batch is durable.
+    pub(crate) fn committed(&self, batch: &mut Vec<Item>) {
+        // Before anyone can see the commit: who waited for an approval to be durable finds it in force.
+        batch.iter_mut().for_each(Item::finish);
+        let mut state = self.lock();
+        state.committed += batch.len() as u64;
+        if state.failed.take().is_some() {
+            tracing::warn!(refused = state.refused, "the audit log can be written again; events were refused meanwhile");
+            state.refused = 0;
+        }
+        drop(state);
+        self.done.notify_all();
+        batch.clear();
+    }
+
+    /// The batch could not be written and is kept. Everything new is refused until it is.
+    pub(crate) fn fail(&self, batch: &mut [Item], reason: &str) {
+        let error = AuditError(reason.into());
+        let mut state = self.lock();
+        if state.failed.is_none() {
+            tracing::error!(reason, kept = batch.len() + state.items.len(), "the audit log cannot be written");
+        }
+        state.failed = Some(reason.into());
+        let refused = batch.iter_mut().chain(&mut state.items).filter_map(|i| i.refuse(&error).then_some(())).count();
+        drop(state);
+        self.stats.audit_failures.fetch_add(1 + refused as u64, std::sync::atomic::Ordering::Relaxed);
+        self.done.notify_all();
+        self.room.notify_waiters();
+    }
+
+    /// Lets the pause before the next attempt pass; false when the queue is closed meanwhile.
+    pub(crate) fn pause(&self, pause: Duration) -> bool {
+        let deadline = Instant::now() + pause;
+        let mut state = self.lock();
+        while !state.closing {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return true;
+            }
+            state = self.work.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        false
+    }
+
+    /// The writer is gone, for whatever reason: nothing is taken any more, and whoever waits is told.
+    pub(crate) fn end(&self) {
+        let mut state = self.lock();
+        state.ended = true;
+        if state.failed.is_none() {
+            let reason = if state.closing { "the store is closed" } else { "its writer has stopped; restart the gateway" };
+            state.failed = Some(reason.into());
+        }
+        let lost = state.accepted - state.committed;
+        // Dropping an item ends the waits of its receipt and of its approval.
+        let items = std::mem::take(&mut state.items);
+        drop(state);
+        drop(items);
+        if lost > 0 {
+            tracing::error!(lost, "the audit log ends without events that it had taken");
+            self.stats.audit_failures.fetch_add(lost, std::sync::atomic::Ordering::Relaxed);
+        }
+        self.done.notify_all();
+        self.room.notify_waiters();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn check(&self) -> Result<(), AuditError> {
+        match &self.failed {
+            Some(reason) => Err(AuditError(reason.to_string())),
+            None if self.closing => Err(AuditError("the store is closed".into())),
+            None => Ok(()),
+        }
+    }
+}
+
+async fn received(receipt: oneshot::Receiver<Result<Receipt, AuditError>>) -> Result<Receipt, AuditError> {
+    receipt.await.unwrap_or_else(|_| Err(AuditError("its writer has stopped; restart the gateway".into())))
+}
