@@ -1,1 +1,13 @@
-//! engine
+//! Policies in their sandbox: components of `portcullis:policy@0.1` run by wasmtime.
+//!
+//! [`Engine::prepare`] loads a set of policies and finds everything that is wrong with it; [`Engine::swap`] puts it in
+//! force. The engine implements [`Decide`](portcullis_verdict::Decide): each session gets a judge with instances of its
+//! own, started at their first question and dropped after any fault.
+
+mod engine;
+mod error;
+mod spec;
+
+pub use engine::{Engine, EngineOptions, Inspection, PolicySet};
+pub use error::{EngineError, LoadError, Problem};
+pub use spec::{Capability, PolicyLimits, PolicySpec, UnknownCapability};

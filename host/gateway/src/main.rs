@@ -1,1 +1,56 @@
-fn main() {}
+//! `portcullis`: the command line, the configuration, and the wiring of the gateway.
+
+mod cli;
+mod client;
+mod config;
+mod keys;
+mod log;
+mod password;
+mod policy;
+mod serve;
+mod show;
+mod watch;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use crate::cli::{Cli, Command, UsersCommand};
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(code) => code,
+        // The reader of a pipe may leave when it has seen enough, as in `portcullis sessions list | head -1`.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            let shown = match error.downcast_ref::<config::Refused>() {
+                Some(refused) => refused.to_string(),
+                None => format!("error: {}", show::safe(&format!("{error:#}"))),
+            };
+            eprintln!("{shown}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Serve(args) => serve::serve(&args.config)?,
+        Command::Check(args) => serve::check(&args.config)?,
+        Command::Policy(command) => return policy::run(command),
+        Command::Sessions(command) => client::sessions(command)?,
+        Command::Approvals(command) => client::approvals(command)?,
+        Command::Users(UsersCommand::HashPassword { stdin, iterations }) => password::hash(stdin, iterations)?,
+        Command::Reload(remote) => client::reload(&remote)?,
+        Command::Schema => print!("{}", config::schema()),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "portcullis", &mut std::io::stdout());
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let io = error.downcast_ref::<std::io::Error>();
+    io.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}

@@ -78,7 +78,7 @@ pub enum UpstreamTls {
 /// The bounds of everything that a peer could make grow or last.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Connections open at a time, over all listeners, sessions or not.
+    /// Connections open at a time, over all listeners, sessions or not. Fixed while the gateway runs.
     pub connections: usize,
     /// From accepting a connection to its session.
     pub login: Duration,

@@ -10,6 +10,8 @@ use tokio::net::TcpStream;
 /// A connection to a client or a server.
 pub(crate) enum Stream {
     Plain(TcpStream),
+    /// Nothing: its connection was taken for a TLS handshake that did not succeed.
+    Closed,
     /// To a server.
     Client(Box<tokio_rustls::client::TlsStream<TcpStream>>),
     /// From a client.
@@ -21,7 +23,7 @@ impl Stream {
     pub(crate) fn peer_certificates(&self) -> &[rustls_pki_types::CertificateDer<'static>] {
         match self {
             Self::Server(tls) => tls.get_ref().1.peer_certificates().unwrap_or_default(),
-            Self::Plain(_) | Self::Client(_) => &[],
+            Self::Plain(_) | Self::Client(_) | Self::Closed => &[],
         }
     }
 }
@@ -32,6 +34,7 @@ macro_rules! each {
             Stream::Plain($inner) => $call,
             Stream::Client($inner) => $call,
             Stream::Server($inner) => $call,
+            Stream::Closed => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
     };
 }

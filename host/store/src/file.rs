@@ -19,20 +19,6 @@ use crate::error::StoreError;
 use crate::queue::Item;
 use crate::record::{BadValue, Record, decode_approval, decode_event, encode_approval, encode_event};
 
-const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
-const EVENTS: TableDefinition<u64, &[u8]> = TableDefinition::new("events");
-const SESSIONS: TableDefinition<&str, u64> = TableDefinition::new("sessions");
-const SESSION_EVENTS: TableDefinition<(u64, u64), ()> = TableDefinition::new("session_events");
-const OPENINGS: TableDefinition<u64, ()> = TableDefinition::new("openings");
-const OPEN_SESSIONS: TableDefinition<u64, &str> = TableDefinition::new("open_sessions");
-const APPROVALS: TableDefinition<u64, &[u8]> = TableDefinition::new("approvals");
-const APPROVAL_IDS: TableDefinition<&str, u64> = TableDefinition::new("approval_ids");
-const LIVE_APPROVALS: TableDefinition<u64, ()> = TableDefinition::new("live_approvals");
-
-/// The key in `meta`, and the layout that this version reads and writes.
-const FORMAT_KEY: &str = "format";
-const FORMAT: u64 = 1;
-
 /// Pages of the file that are kept in memory, in bytes.
 const CACHE_BYTES: usize = 64 << 20;
 
@@ -40,8 +26,9 @@ const CACHE_BYTES: usize = 64 << 20;
 const LIST_LIMIT: usize = 1000;
 const LIST_BYTES: usize = 64 << 20;
 
-/// The most sessions whose first event is remembered; others are looked up in the file.
-const REMEMBERED_SESSIONS: usize = 65_536;
+/// The key in `meta`, and the layout that this version reads and writes.
+const FORMAT_KEY: &str = "format";
+const FORMAT: u64 = 1;
 
 const STOPPED: &str = "the gateway stopped";
 
@@ -238,191 +225,6 @@ fn end_sessions(
         put(tables, Event::Close { session, reason: STOPPED.into() })?;
     }
     Ok(())
-}
-
-fn begin(db: &Database) -> Result<WriteTransaction, FileError> {
-    let mut txn = db.begin_write()?;
-    // Durable when the commit returns is the default; this makes a commit slot valid without trust in its checksum.
-    txn.set_two_phase_commit(true);
-    Ok(txn)
-}
-
-fn last<V: redb::Value + 'static>(table: &impl ReadableTable<u64, V>) -> Result<u64, FileError> {
-    Ok(table.last()?.map_or(0, |(key, _)| key.value()))
-}
-
-fn approval(table: &impl ReadableTable<u64, &'static [u8]>, number: u64) -> Result<Record, FileError> {
-    let what = "approval";
-    let value = table.get(number)?.ok_or(FileError::Missing { what, number })?;
-    decode_approval(value.value()).map_err(|error| FileError::Value { what, number, error })
-}
-
-fn event(table: &impl ReadableTable<u64, &'static [u8]>, number: u64) -> Result<StoredEvent, FileError> {
-    let what = "event";
-    let value = table.get(number)?.ok_or(FileError::Missing { what, number })?;
-    decode_event(number, value.value()).map_err(|error| FileError::Value { what, number, error })
-}
-
-struct Tables<'t> {
-    meta: Table<'t, &'static str, u64>,
-    events: Table<'t, u64, &'static [u8]>,
-    sessions: Table<'t, &'static str, u64>,
-    session_events: Table<'t, (u64, u64), ()>,
-    openings: Table<'t, u64, ()>,
-    open_sessions: Table<'t, u64, &'static str>,
-    approvals: Table<'t, u64, &'static [u8]>,
-    approval_ids: Table<'t, &'static str, u64>,
-    live_approvals: Table<'t, u64, ()>,
-}
-
-impl<'t> Tables<'t> {
-    fn open(txn: &'t WriteTransaction) -> Result<Self, FileError> {
-        Ok(Self {
-            meta: txn.open_table(META)?,
-            events: txn.open_table(EVENTS)?,
-            sessions: txn.open_table(SESSIONS)?,
-            session_events: txn.open_table(SESSION_EVENTS)?,
-            openings: txn.open_table(OPENINGS)?,
-            open_sessions: txn.open_table(OPEN_SESSIONS)?,
-            approvals: txn.open_table(APPROVALS)?,
-            approval_ids: txn.open_table(APPROVAL_IDS)?,
-            live_approvals: txn.open_table(LIVE_APPROVALS)?,
-        })
-    }
-
-    /// Writes an event and its place in its session. `firsts` remembers the first events of open sessions.
-    fn put(
-        &mut self,
-        number: u64,
-        at_ms: u64,
-        event: &Event,
-        firsts: &mut HashMap<Arc<str>, u64>,
-        scratch: &mut Vec<u8>,
-    ) -> Result<(), FileError> {
-        encode_event(scratch, at_ms, event)?;
-        self.events.insert(number, scratch.as_slice())?;
-        let session = session_of(event);
-        let first = match firsts.get(session) {
-            Some(first) => *first,
-            None => self.first_of(session, number)?,
-        };
-        self.session_events.insert((first, number), ())?;
-        match event {
-            Event::Open(open) => {
-                self.openings.insert(number, ())?;
-                if open.refused.is_none() {
-                    self.open_sessions.insert(first, &**session)?;
-                    if firsts.len() >= REMEMBERED_SESSIONS {
-                        firsts.clear();
-                    }
-                    firsts.insert(session.clone(), first);
-                }
-            }
-            Event::Close { .. } => {
-                self.open_sessions.remove(first)?;
-                firsts.remove(session);
-            }
-            Event::Approval { .. } | Event::Command(_) | Event::Finish(_) => {}
-        }
-        Ok(())
-    }
-
-    /// The session's first event, which is this one if there is none yet.
-    fn first_of(&mut self, session: &str, number: u64) -> Result<u64, FileError> {
-        let known = self.sessions.get(session)?.map(|first| first.value());
-        match known {
-            Some(first) => Ok(first),
-            None => {
-                self.sessions.insert(session, number)?;
-                Ok(number)
-            }
-        }
-    }
-
-    fn put_approval(&mut self, record: &Record, scratch: &mut Vec<u8>) -> Result<(), FileError> {
-        encode_approval(scratch, record)?;
-        self.approvals.insert(record.number, scratch.as_slice())?;
-        self.approval_ids.insert(&*record.id, record.number)?;
-        if record.state == ApprovalState::Open || record.is_reusable() {
-            self.live_approvals.insert(record.number, ())?;
-        } else {
-            self.live_approvals.remove(record.number)?;
-        }
-        Ok(())
-    }
-}
-
-fn session_of(event: &Event) -> &Arc<str> {
-    match event {
-        Event::Open(e) => &e.session,
-        Event::Command(e) => &e.session,
-        Event::Finish(e) => &e.session,
-        Event::Close { session, .. } | Event::Approval { session, .. } => session,
-    }
-}
-
-/// Numbers, encodes and writes events. There is one, and the writer has it.
-pub(crate) struct Journal {
-    file: Arc<File>,
-    next: u64,
-    firsts: HashMap<Arc<str>, u64>,
-    scratch: Vec<u8>,
-}
-
-/// Where the file stands after a commit that failed.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Position {
-    Before,
-    After,
-}
-
-impl Journal {
-    /// Writes the batch in one durable transaction. After an error only [`Journal::reopen`] can tell what became of it.
-    pub(crate) fn commit(&mut self, batch: &[Item]) -> Result<(), FileError> {
-        let db = self.file.db.read().unwrap_or_else(PoisonError::into_inner);
-        let db = db.as_ref().ok_or_else(|| FileError::Closed(self.file.path.clone()))?;
-        let txn = begin(db)?;
-        {
-            let mut tables = Tables::open(&txn)?;
-            for (number, item) in (self.next..).zip(batch) {
-                tables.put(number, item.at_ms, &item.event, &mut self.firsts, &mut self.scratch)?;
-                if let Some(record) = &item.record {
-                    tables.put_approval(record, &mut self.scratch)?;
-                }
-            }
-        }
-        txn.commit()?;
-        self.next += batch.len() as u64;
-        Ok(())
-    }
-
-    /// Closes the database and opens it again, then looks whether the last batch, of `len` events, is in it.
-    pub(crate) fn reopen(&mut self, len: u64) -> Result<Position, FileError> {
-        // Closed first: the file cannot be opened twice. Opening may take long, and readers are not to wait for it.
-        drop(self.file.exchange(None));
-        self.firsts.clear();
-        let opened = (self.file.opener)(false)?;
-        check_format(&opened, &self.file.path)?;
-        let found = last(&opened.begin_read()?.open_table(EVENTS)?)?;
-        let expected = self.next - 1;
-        let position = match found.checked_sub(expected) {
-            Some(0) => Position::Before,
-            Some(more) if more == len => Position::After,
-            _ => return Err(FileError::Moved { found, expected }),
-        };
-        if position == Position::After {
-            self.next += len;
-        }
-        self.file.exchange(Some(opened));
-        Ok(position)
-    }
-
-    /// Closes the database, so that another process may open it.
-    pub(crate) fn close(self) {
-        if let Some(Err(error)) = self.file.exchange(None).map(Database::close) {
-            tracing::warn!(path = %self.file.path.display(), %error, "the store was not closed cleanly; the next start repairs it");
-        }
-    }
 }
 
 impl File {

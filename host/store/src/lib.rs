@@ -27,9 +27,11 @@
 mod approvals;
 mod error;
 mod file;
+mod journal;
 mod queue;
 mod record;
 mod store;
+mod tables;
 mod writer;
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::file::{Journal, Position};
+use crate::journal::{Journal, Position};
 use crate::queue::{Item, Queue};
 
 /// How many items a batch may have before its memory is given back.
@@ -25,7 +25,7 @@ impl Writer {
         while self.queue.next_batch(&mut batch, last_commit) {
             last_commit = Instant::now();
             if !self.write(&mut batch) {
-                return;
+                break;
             }
             if batch.capacity() > KEPT_CAPACITY {
                 batch = Vec::with_capacity(1024);

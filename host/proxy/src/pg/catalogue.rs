@@ -149,14 +149,24 @@ impl Reading {
                 let plain = field.table != 0 && origins.as_ref().is_some_and(|o| o.len() == 1);
                 let computed = !(plain || origins.as_ref().is_some_and(BTreeSet::is_empty));
                 let origins: Vec<ColumnRef> = origins.unwrap_or_default().into_iter().collect();
-                let matching = |(pattern, _): &&(String, Vec<String>)| origins.iter().any(|o| matches(pattern, o));
-                let mut labels: Vec<String> =
-                    labels.iter().filter(matching).flat_map(|(_, labels)| labels).cloned().collect();
-                labels.sort_unstable();
-                labels.dedup();
+                let labels = labels_of(labels, &origins);
                 Column { name: field.name.clone(), type_name: self.type_name(field.type_oid), computed, origins, labels }
             })
             .collect()
+    }
+
+    /// The columns that a COPY to the client may carry, each by itself.
+    pub(crate) fn copied_columns(&self, statement: &Statement, labels: &[(String, Vec<String>)]) -> Vec<Column> {
+        let unknown = || vec![Column { name: "?".into(), type_name: "text".into(), computed: true, ..Column::default() }];
+        let Some(named) = self.named_columns(statement) else { return unknown() };
+        let column = |origin: ColumnRef| Column {
+            name: origin.name.clone(),
+            type_name: "text".into(),
+            computed: false,
+            labels: labels_of(labels, std::slice::from_ref(&origin)),
+            origins: vec![origin],
+        };
+        named.into_iter().map(column).collect()
     }
 
     fn type_name(&self, oid: u32) -> String {
@@ -213,6 +223,15 @@ impl Reading {
         }
         Some(found)
     }
+}
+
+/// The labels that the configuration gives any of these columns.
+fn labels_of(labels: &[(String, Vec<String>)], origins: &[ColumnRef]) -> Vec<String> {
+    let fits = |(pattern, _): &&(String, Vec<String>)| origins.iter().any(|o| matches(pattern, o));
+    let mut found: Vec<String> = labels.iter().filter(fits).flat_map(|(_, labels)| labels).cloned().collect();
+    found.sort_unstable();
+    found.dedup();
+    found
 }
 
 /// Whether a pattern `schema.relation.column`, where a part may be `*`, fits a column.

@@ -56,6 +56,8 @@ pub(crate) enum End {
     ClientLeft,
     #[error("the gateway stopped")]
     Drained,
+    #[error("the client left UTF-8")]
+    Encoding,
     #[error("the client was idle for too long")]
     Idle,
     #[error("killed by {0}")]
@@ -74,6 +76,7 @@ impl End {
         match self {
             Self::ClientLeft | Self::Stalled => None,
             Self::Drained => Some(Fault::fatal("57P01", "the gateway is shutting down")),
+            Self::Encoding => Some(Fault::fatal("0A000", "the gateway speaks UTF-8 only: client_encoding must stay UTF8")),
             Self::Idle => Some(Fault::fatal("57P05", "terminating the session: it was idle for too long")),
             Self::Killed(_) => Some(Fault::fatal("57P01", "terminating the session due to administrator command")),
             Self::Protocol(RelayError::Client(e)) => Some(Fault::fatal("08P01", e.to_string())),
@@ -246,8 +249,11 @@ impl Session {
                     }
                 }
                 Event::Plan(info) => self.plan(info),
-                Event::Rows { bytes, count, .. } => self.rows(bytes, count)?,
+                Event::Rows { sequence, bytes, .. } => self.rows(sequence, bytes)?,
                 Event::Finish(finish) => self.finished(finish),
+                Event::Parameter { name, value } if name == "client_encoding" && value != "UTF8" => {
+                    return Err(End::Encoding);
+                }
                 Event::Parameter { name, value } => self.parameter(&name, &value),
                 Event::Terminate => return Err(End::ClientLeft),
             }
@@ -405,9 +411,9 @@ impl Session {
         }
     }
 
-    fn rows(&mut self, bytes: usize, count: usize) -> Result<(), End> {
-        debug_assert!(count > 0, "a batch has rows");
-        let Some(editor) = self.under_way.iter_mut().find_map(|u| u.editor.as_mut()) else {
+    fn rows(&mut self, sequence: u64, bytes: usize) -> Result<(), End> {
+        let running = self.under_way.iter_mut().find(|u| u.command.sequence == sequence);
+        let Some(editor) = running.and_then(|u| u.editor.as_mut()) else {
             self.refuse(&denied(&"portcullis".into(), "the rows belong to no command"));
             return Ok(());
         };

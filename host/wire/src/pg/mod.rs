@@ -11,4 +11,4 @@ pub mod message;
 pub mod relay;
 pub mod rows;
 pub mod scram;
-// types
+pub mod types;

@@ -1,1 +1,118 @@
-//! Facts of SQL statements.
+//! Facts of SQL statements, read with the grammar of the PostgreSQL server.
+
+#[cfg(feature = "native")]
+mod define;
+#[cfg(feature = "native")]
+mod expression;
+#[cfg(feature = "native")]
+mod functions;
+#[cfg(feature = "native")]
+mod query;
+#[cfg(feature = "native")]
+mod read;
+#[cfg(feature = "native")]
+mod statement;
+#[cfg(feature = "native")]
+mod walk;
+
+#[cfg(feature = "native")]
+pub use read::read;
+
+/// The longest text that is read, in bytes.
+pub const MAX_TEXT: usize = 1 << 20;
+
+/// The settings of the session that change how the server splits a text into tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lexing {
+    /// Whether a backslash in `'…'` is an ordinary character.
+    pub standard_conforming_strings: bool,
+    /// Whether `\'` is accepted as a quote in an escape string. The default `safe_encoding` accepts it, since clients of the
+    /// gateway speak UTF-8.
+    pub backslash_quote: bool,
+}
+
+impl Default for Lexing {
+    fn default() -> Self {
+        Self { standard_conforming_strings: true, backslash_quote: true }
+    }
+}
+
+/// Why a text could not be read: the class of the problem, without any part of the text.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Unreadable(pub String);
+
+/// What a text does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// The same for texts that differ only in literals, white space, comments or letter case; in hexadecimal.
+    pub fingerprint: String,
+    /// Its statements, in order.
+    pub statements: Vec<Statement>,
+}
+
+bitflags::bitflags! {
+    /// What running a statement may do.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    pub struct Effects: u16 {
+        /// Reads rows of a relation.
+        const READ = 1;
+        /// Inserts, updates, deletes, merges or truncates rows, or locks them as only a writer needs to.
+        const WRITE = 1 << 1;
+        /// Creates, alters or drops objects.
+        const DDL = 1 << 2;
+        /// Changes who may do what.
+        const PRIVILEGE = 1 << 3;
+        /// Changes how later statements of the session are read or run.
+        const SESSION_STATE = 1 << 4;
+        /// Begins, ends or marks a transaction.
+        const TRANSACTION = 1 << 5;
+        /// Takes a stream of rows from the client.
+        const COPY_IN = 1 << 6;
+        /// Sends a stream of rows to the client.
+        const COPY_OUT = 1 << 7;
+        /// Reads or writes files, or runs programs, on the server.
+        const SERVER_FILE = 1 << 8;
+        /// Runs text that is not in the statement: it may do anything.
+        const OPAQUE = 1 << 9;
+    }
+}
+
+/// What one statement does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Statement {
+    /// The leading verb in upper case, such as `SELECT`, `DROP TABLE` or `CREATE INDEX`.
+    pub verb: String,
+    /// The union of what it and its parts may do.
+    pub effects: Effects,
+    /// The relations it names, each once, with the union of what is done to it.
+    pub relations: Vec<Relation>,
+    /// The columns it reads, each once, as far as the text tells.
+    pub columns_read: Vec<ColumnRef>,
+    /// The functions it calls, each once, in lower case as the server folds them, with their schema where the text gives one.
+    pub functions: Vec<String>,
+    /// False when an UPDATE or DELETE anywhere in it has no WHERE clause, or one that is a constant.
+    pub has_where: bool,
+}
+
+/// A relation that a statement names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Relation {
+    /// The schema, or empty where the text gives none.
+    pub schema: String,
+    /// The name as the server folds it.
+    pub name: String,
+    /// What the statement does to it.
+    pub effects: Effects,
+}
+
+/// A column of a relation.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ColumnRef {
+    /// The schema, or empty where the text does not tell.
+    pub schema: String,
+    /// The relation, or empty where the text does not tell.
+    pub relation: String,
+    /// The name; `*` for all columns.
+    pub name: String,
+}

@@ -319,6 +319,16 @@ impl Relay {
             && self.refusal == Refusal::default()
     }
 
+    /// Whether a question waits for its answer.
+    pub fn is_asking(&self) -> bool {
+        self.client.is_asking()
+    }
+
+    /// Has the server send the replies that it keeps until a Flush or Sync, so that what waits for them can go on.
+    pub fn flush_server(&mut self) {
+        put(&mut self.to_server, b'H', |_| {});
+    }
+
     /// Whether the session is in no transaction and no command is under way: it can be ended without loss.
     pub fn is_parked(&self) -> bool {
         self.is_idle() && self.status == TxStatus::Idle

@@ -1,0 +1,206 @@
+//! What is wrong in a configuration file, shown with the place, the line and the way out.
+
+use std::fmt::{self, Write};
+use std::ops::Range;
+use std::path::Path;
+
+use toml::de::{DeTable, DeValue};
+
+use super::secret::{LITERAL, LITERAL_HINT};
+
+/// One step from a table into what it holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// The value of a key.
+    Key(String),
+    /// A place in an array, from 0.
+    Index(usize),
+}
+
+impl From<&str> for Step {
+    fn from(key: &str) -> Self {
+        Self::Key(key.to_owned())
+    }
+}
+
+impl From<usize> for Step {
+    fn from(index: usize) -> Self {
+        Self::Index(index)
+    }
+}
+
+/// The way from the file's root to a value: `at!["target", 0, "policies"]`.
+macro_rules! at {
+    ($($step:expr),* $(,)?) => { vec![$($crate::config::problem::Step::from($step)),*] };
+}
+pub(crate) use at;
+
+/// One thing that is wrong.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    /// Place and message, in a line for logs.
+    pub(crate) brief: String,
+    /// With the line of the file and the way out, for people.
+    pub(crate) full: String,
+}
+
+/// Collects everything that is wrong with a file, so that one run shows all of it.
+pub(crate) struct Report<'a> {
+    source: Source<'a>,
+    /// What the gateway refuses the file for.
+    pub(crate) errors: Vec<Problem>,
+    /// What it accepts but should not stay.
+    pub(crate) warnings: Vec<Problem>,
+}
+
+impl<'a> Report<'a> {
+    /// An empty report on this text.
+    pub(crate) fn new(path: &'a Path, text: &'a str) -> Self {
+        let table = DeTable::parse_recoverable(text).0.into_inner();
+        Self { source: Source { path, text, table }, errors: Vec::new(), warnings: Vec::new() }
+    }
+
+    /// Adds an error.
+    pub(crate) fn error(&mut self, at: Vec<Step>, message: impl fmt::Display, hint: &str) {
+        let span = self.source.locate(&at);
+        self.errors.push(self.source.render("error", span, &message.to_string(), hint, false));
+    }
+
+    /// Adds a warning.
+    pub(crate) fn warn(&mut self, at: Vec<Step>, message: impl fmt::Display, hint: &str) {
+        let span = self.source.locate(&at);
+        self.warnings.push(self.source.render("warning", span, &message.to_string(), hint, false));
+    }
+
+    /// Adds what the TOML reader refused.
+    pub(crate) fn unreadable(&mut self, error: &toml::de::Error) {
+        let (message, hint) = explain(error.message());
+        // A key that is not known may be a misspelt secret.
+        let cut = error.message().starts_with("unknown field");
+        let span = error.span().unwrap_or(0..0);
+        self.errors.push(self.source.render("error", span, &message, &hint, cut));
+    }
+}
+
+struct Source<'a> {
+    path: &'a Path,
+    text: &'a str,
+    table: DeTable<'a>,
+}
+
+impl Source<'_> {
+    /// The bytes of the value at the end of the way, or of the last thing on the way that exists.
+    fn locate(&self, way: &[Step]) -> Range<usize> {
+        let mut span = 0..0;
+        let Some((Step::Key(first), rest)) = way.split_first() else { return span };
+        let Some((key, mut value)) = self.table.get_key_value(first.as_str()) else { return span };
+        let mut header = key.span();
+        for step in rest {
+            let next = match (step, value.get_ref()) {
+                (Step::Key(key), DeValue::Table(table)) => table.get_key_value(key.as_str()).map(|(k, v)| (k.span(), v)),
+                (Step::Index(index), DeValue::Array(array)) => array.get(*index).map(|v| (v.span(), v)),
+                _ => None,
+            };
+            let Some((at, inner)) = next else { break };
+            (header, value) = (at, inner);
+        }
+        span.clone_from(&value.span());
+        // A table that was never written out has no place of its own.
+        if span.is_empty() { header } else { span }
+    }
+
+    fn render(&self, level: &str, span: Range<usize>, message: &str, hint: &str, cut: bool) -> Problem {
+        let start = span.start.min(self.text.len());
+        let before = self.text.get(..start).unwrap_or_default();
+        let number = before.matches('\n').count() + 1;
+        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        let line = self.text.get(line_start..).unwrap_or_default().lines().next().unwrap_or_default();
+        let column = before.get(line_start..).unwrap_or_default().chars().count();
+        let shown = show_line(line, cut);
+        let covered = self.text.get(start..span.end).unwrap_or_default().lines().next().unwrap_or_default();
+        let width = covered.chars().count().min(shown.chars().count().saturating_sub(column)).max(1);
+        let gutter = number.to_string().len();
+        let place = format!("{}:{number}:{}", self.path.display(), column + 1);
+        let mut out = format!("{level}: {message}\n");
+        let _ = writeln!(out, "{:gutter$}--> {place}", "");
+        if !shown.trim().is_empty() {
+            let _ = writeln!(out, "{:gutter$} |\n{number} | {shown}", "");
+            let _ = writeln!(out, "{:gutter$} | {:column$}{}", "", "", "^".repeat(width));
+        }
+        if !hint.is_empty() {
+            let _ = writeln!(out, "{:gutter$} = help: {hint}", "");
+        }
+        Problem { brief: format!("{place}: {message}"), full: out }
+    }
+}
+
+/// A line as it may be shown: what could be a secret is cut off.
+fn show_line(line: &str, cut: bool) -> String {
+    let mut from = 0;
+    for (at, _) in line.match_indices('=') {
+        let name = line.get(from..at).unwrap_or_default();
+        let name = name.rsplit([',', '{']).next().unwrap_or_default().to_lowercase();
+        let value = line.get(at + 1..).unwrap_or_default();
+        let reference = ["\"env:", "\"file:", "'env:", "'file:"].iter().any(|p| value.trim_start().starts_with(p));
+        let secret = ["pass", "pwd", "secret", "token", "key", "scram", "sha256"].iter().any(|word| name.contains(word));
+        if cut || (secret && !reference) {
+            return format!("{} …", line.get(..=at).unwrap_or_default());
+        }
+        from = at + 1;
+    }
+    line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// Serde's message in this program's words, and the way out.
+fn explain(message: &str) -> (String, String) {
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    let Some(name) = quoted.next() else {
+        let hint = match message {
+            LITERAL => LITERAL_HINT,
+            _ if message.contains("socket address") => "write an IP address and a port, such as \"127.0.0.1:6432\"",
+            _ => "",
+        };
+        return (message.to_owned(), hint.to_owned());
+    };
+    let expected: Vec<&str> = quoted.collect();
+    let hint = match nearest(name, expected.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None if expected.is_empty() => String::new(),
+        None => format!("here it may be one of: {}", expected.join(", ")),
+    };
+    if message.starts_with("unknown field") {
+        (format!("unknown key `{name}`"), hint)
+    } else if message.starts_with("unknown variant") {
+        (format!("`{name}` is not a possible value"), hint)
+    } else if message.starts_with("missing field") {
+        (format!("the key `{name}` is missing here"), String::new())
+    } else {
+        (message.to_owned(), String::new())
+    }
+}
+
+/// The name that was probably meant, if one is near enough.
+pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let (distance, near) = known.map(|k| (distance(name, k), k)).min()?;
+    (distance <= (name.chars().count() / 3).max(1)).then_some(near)
+}
+
+/// Levenshtein's distance, where two neighbours swapped count as one edit.
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut before = Vec::new();
+    let mut last: Vec<usize> = (0..=b.len()).collect();
+    for i in 0..a.len() {
+        let mut row = vec![i + 1];
+        for j in 0..b.len() {
+            let mut best = (last[j] + usize::from(a[i] != b[j])).min(last[j + 1] + 1).min(row[j] + 1);
+            if i > 0 && j > 0 && a[i] == b[j - 1] && a[i - 1] == b[j] {
+                let swapped: usize = before.get(j - 1).copied().unwrap_or(usize::MAX - 1);
+                best = best.min(swapped + 1);
+            }
+            row.push(best);
+        }
+        before = std::mem::replace(&mut last, row);
+    }
+    last.last().copied().unwrap_or_default()
+}

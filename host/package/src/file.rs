@@ -1,0 +1,116 @@
+//! Reading files: bounded, and with errors that say where.
+
+use std::io::Read;
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+
+use crate::error::PackageError;
+
+/// The most bytes of a text file of a package.
+pub(crate) const MAX_TEXT: u64 = 1 << 20;
+
+/// Reads a file of at most `limit` bytes.
+pub(crate) fn read(file: &Path, limit: u64) -> Result<Vec<u8>, PackageError> {
+    let failed = |source| PackageError::Read { file: file.into(), source };
+    let mut bytes = Vec::new();
+    // The length that the file system tells is not trusted: what is read is bounded by itself.
+    let opened = std::fs::File::open(file).map_err(failed)?;
+    opened.take(limit + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > limit {
+        return Err(PackageError::TooLarge { file: file.into(), limit });
+    }
+    Ok(bytes)
+}
+
+/// Reads a text file.
+pub(crate) fn read_text(file: &Path) -> Result<String, PackageError> {
+    let invalid = |_| PackageError::Invalid { file: file.into(), message: "is not UTF-8 text".into() };
+    String::from_utf8(read(file, MAX_TEXT)?).map_err(invalid)
+}
+
+/// Reads a TOML text that came from `file`.
+pub(crate) fn parse<T: DeserializeOwned>(file: &Path, text: &str) -> Result<T, PackageError> {
+    toml::from_str(text).map_err(|error| {
+        let message = with_hint(error.message().trim_end());
+        syntax(file, text, error.span().map_or(0, |span| span.start), message)
+    })
+}
+
+/// An error at a byte of a TOML text.
+pub(crate) fn syntax(file: &Path, text: &str, at: usize, message: String) -> PackageError {
+    let before = text.get(..at).unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    PackageError::Syntax { file: file.into(), line, column, message }
+}
+
+/// Adds the likeliest of the names in serde's ``unknown field `x`, expected one of `y`, `z` ``.
+fn with_hint(message: &str) -> String {
+    let one_line = message.replace('\n', "; ");
+    let mut names = one_line.split('`').skip(1).step_by(2);
+    if !one_line.starts_with("unknown ") {
+        return one_line;
+    }
+    let nearest = names.next().and_then(|unknown| nearest(unknown, names));
+    nearest.map_or(one_line.clone(), |name| format!("{one_line}; did you mean `{name}`?"))
+}
+
+/// The name that is closest to `word`, if it may be a slip of it.
+fn nearest<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let close = |name: &&str| distance(word, name) <= (word.chars().count().max(name.chars().count()) / 3).max(1);
+    names.filter(close).min_by_key(|name| distance(word, name))
+}
+
+/// Levenshtein's distance, in which `_` and `-` are the same.
+fn distance(a: &str, b: &str) -> usize {
+    let same = |x: char, y: char| x == y || "-_".contains(x) && "-_".contains(y);
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, y) in b.iter().enumerate() {
+            let substituted = diagonal + usize::from(!same(x, *y));
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slips_are_found_and_strangers_are_not() {
+        let names = ["name", "settings-schema", "capabilities"];
+        let found = |word| nearest(word, names.into_iter());
+        assert_eq!(found("nmae"), None);
+        assert_eq!(found("nam"), Some("name"));
+        assert_eq!(found("settings_schema"), Some("settings-schema"));
+        assert_eq!(found("capabilites"), Some("capabilities"));
+        assert_eq!(found("licence"), None);
+        assert_eq!(distance("kitten", "sitting"), 3);
+    }
+
+    #[test]
+    fn places_count_characters() {
+        let text = "a = 1\nä = x";
+        let error = parse::<toml::Table>(Path::new("f.toml"), text).unwrap_err();
+        assert!(error.to_string().starts_with("f.toml:2:"), "{error}");
+        let PackageError::Syntax { line, column, .. } = syntax(Path::new("f"), text, 9, String::new()) else {
+            panic!()
+        };
+        assert_eq!((line, column), (2, 3));
+    }
+
+    #[test]
+    fn a_file_is_bounded() {
+        let dir = crate::package::tests::Dir::new("bounded");
+        let file = dir.put("f", "12345");
+        assert_eq!(read(&file, 5).unwrap(), b"12345");
+        assert!(matches!(read(&file, 4), Err(PackageError::TooLarge { limit: 4, .. })));
+        assert!(matches!(read(&dir.path("none"), 4), Err(PackageError::Read { .. })));
+    }
+}

@@ -1,0 +1,101 @@
+//! A policy's settings: the package's defaults with the operator's changes, checked against the package's schema.
+
+use jsonschema::{PatternOptions, Validator};
+use serde_json::Value;
+
+use crate::error::Problem;
+
+/// The most problems that are told at once.
+const MAX_PROBLEMS: usize = 50;
+
+/// Applies a JSON merge patch (RFC 7396).
+pub(crate) fn merge(target: &mut Value, patch: &Value) {
+    let Value::Object(patch) = patch else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = Value::Object(serde_json::Map::new());
+    }
+    let Value::Object(object) = target else { return };
+    for (key, value) in patch {
+        if value.is_null() {
+            object.remove(key);
+        } else {
+            merge(object.entry(key.as_str()).or_insert(Value::Null), value);
+        }
+    }
+}
+
+/// Reads a JSON schema. It is data of the package: nothing is fetched for it, and its patterns match in linear time.
+pub(crate) fn schema(text: &str) -> Result<Validator, String> {
+    let schema: Value = serde_json::from_str(text).map_err(|error| format!("is not JSON: {error}"))?;
+    let options = jsonschema::options().offline().with_pattern_options(PatternOptions::regex());
+    options.build(&schema).map_err(|error| {
+        let place = error.instance_path().to_string();
+        format!("is not a JSON schema: {}: {error}", if place.is_empty() { "/" } else { &place })
+    })
+}
+
+/// Every place where the settings do not fit. The messages hold no value: settings may be confidential.
+pub(crate) fn problems(schema: &Validator, settings: &Value) -> Vec<Problem> {
+    let problem = |error: jsonschema::ValidationError<'_>| Problem {
+        pointer: error.instance_path().to_string(),
+        message: error.masked_with("the value").to_string(),
+    };
+    schema.iter_errors(settings).take(MAX_PROBLEMS).map(problem).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_examples_of_rfc_7396() {
+        let cases = [
+            (json!({"a": "b"}), json!({"a": "c"}), json!({"a": "c"})),
+            (json!({"a": "b"}), json!({"b": "c"}), json!({"a": "b", "b": "c"})),
+            (json!({"a": "b"}), json!({"a": null}), json!({})),
+            (json!({"a": "b", "b": "c"}), json!({"a": null}), json!({"b": "c"})),
+            (json!({"a": ["b"]}), json!({"a": "c"}), json!({"a": "c"})),
+            (json!({"a": "c"}), json!({"a": ["b"]}), json!({"a": ["b"]})),
+            (json!({"a": {"b": "c"}}), json!({"a": {"b": "d", "c": null}}), json!({"a": {"b": "d"}})),
+            (json!({"a": [{"b": "c"}]}), json!({"a": [1]}), json!({"a": [1]})),
+            (json!(["a", "b"]), json!(["c", "d"]), json!(["c", "d"])),
+            (json!({"e": null}), json!({"a": 1}), json!({"e": null, "a": 1})),
+            (json!([1, 2]), json!({"a": "b", "c": null}), json!({"a": "b"})),
+            (json!({}), json!({"a": {"bb": {"ccc": null}}}), json!({"a": {"bb": {}}})),
+        ];
+        for (mut target, patch, expected) in cases {
+            let before = target.clone();
+            merge(&mut target, &patch);
+            assert_eq!(target, expected, "{before} + {patch}");
+        }
+    }
+
+    #[test]
+    fn every_problem_is_told_without_the_value() {
+        let schema = schema(
+            r#"{"type": "object", "additionalProperties": false, "required": ["mode"], "properties": {
+                "rules": {"items": {"type": "integer", "maximum": 3}}, "mode": {"enum": ["a", "b"]}}}"#,
+        )
+        .unwrap();
+        let found = problems(&schema, &json!({"rules": [1, "s3cret", 77123], "x": 1, "mode": "s3cret"}));
+        let mut pointers: Vec<_> = found.iter().map(|p| p.pointer.as_str()).collect();
+        pointers.sort_unstable();
+        assert_eq!(pointers, ["", "/mode", "/rules/1", "/rules/2"]);
+        let text = found.iter().map(Problem::to_string).collect::<String>();
+        assert!(!text.contains("s3cret") && !text.contains("77123"), "{text}");
+        assert!(text.contains("'x'"), "{text}");
+        assert_eq!(problems(&schema, &json!({"mode": "a"})), []);
+    }
+
+    #[test]
+    fn a_schema_fetches_nothing_and_is_checked() {
+        assert!(schema(r#"{"$ref": "https://schema.invalid/s.json"}"#).is_err());
+        assert!(schema(r#"{"$ref": "file:///etc/hostname"}"#).is_err());
+        assert!(schema(r#"{"type": 7}"#).unwrap_err().contains("/type"));
+        assert!(schema("{").unwrap_err().contains("is not JSON"));
+    }
+}

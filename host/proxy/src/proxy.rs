@@ -1,0 +1,207 @@
+//! Listeners, and what their connections share.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use portcullis_verdict::mask::HashKey;
+use portcullis_verdict::{Approvals, AuditSink, Decide, SessionControl, Stats};
+use portcullis_wire::pg::message::Fault;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::config::{Config, PgListener, PgTarget};
+use crate::pg::{self, Catalogue, Facts};
+use crate::registry::{Control, Registry};
+
+/// The traits that the proxy drives, and what it shares with others.
+pub struct Parts {
+    /// The policies.
+    pub decide: Arc<dyn Decide>,
+    /// The audit; `None` where the configuration turns it off.
+    pub audit: Option<Arc<dyn AuditSink>>,
+    /// Where held commands wait for people.
+    pub approvals: Arc<dyn Approvals>,
+    /// What happened so far.
+    pub stats: Arc<Stats>,
+    /// The secret of the mask `hash`.
+    pub hash_key: HashKey,
+}
+
+/// What connections share.
+pub(crate) struct Gate {
+    pub(crate) parts: Parts,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) facts: Arc<Facts>,
+    /// What the salts of users who do not exist are made from.
+    pub(crate) decoy: [u8; 32],
+    state: ArcSwap<State>,
+}
+
+/// A configuration and what is made from it.
+pub(crate) struct State {
+    pub(crate) config: Config,
+    pub(crate) targets: BTreeMap<String, (Arc<PgTarget>, Arc<Catalogue>)>,
+}
+
+impl Gate {
+    pub(crate) fn state(&self) -> Arc<State> {
+        self.state.load_full()
+    }
+}
+
+impl State {
+    fn new(config: Config) -> Self {
+        let target = |(name, target): (&String, &PgTarget)| {
+            let catalogue = Catalogue::new(target.clone(), config.limits.clone());
+            (name.clone(), (Arc::new(target.clone()), Arc::new(catalogue)))
+        };
+        let targets = config.targets.iter().map(target).collect();
+        Self { config, targets }
+    }
+}
+
+/// A listener cannot be bound.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {source}")]
+pub struct ProxyError {
+    address: SocketAddr,
+    source: std::io::Error,
+}
+
+/// The data path: bound listeners and everything behind them.
+pub struct Proxy {
+    gate: Arc<Gate>,
+    listeners: Vec<(TcpListener, PgListener)>,
+    addresses: Vec<SocketAddr>,
+    connections: Arc<Semaphore>,
+}
+
+impl Proxy {
+    /// Binds every listener; none serves before [`Proxy::run`].
+    pub async fn bind(listeners: Vec<PgListener>, config: Config, parts: Parts) -> Result<Arc<Self>, ProxyError> {
+        let mut bound = Vec::new();
+        let mut addresses = Vec::new();
+        for listener in listeners {
+            let failed = |source| ProxyError { address: listener.address, source };
+            let socket = bind(listener.address).map_err(failed)?;
+            addresses.push(socket.local_addr().map_err(failed)?);
+            bound.push((socket, listener));
+        }
+        let connections = Arc::new(Semaphore::new(config.limits.connections));
+        let gate = Gate {
+            parts,
+            registry: Arc::default(),
+            facts: Arc::default(),
+            decoy: random(),
+            state: ArcSwap::from_pointee(State::new(config)),
+        };
+        Ok(Arc::new(Self { gate: Arc::new(gate), listeners: bound, addresses, connections }))
+    }
+
+    /// Where it listens, in the order of the listeners.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.addresses.clone()
+    }
+
+    /// Puts a new configuration in force for new sessions; open ones keep theirs.
+    pub fn reload(&self, config: Config) {
+        self.gate.state.store(Arc::new(State::new(config)));
+    }
+
+    /// Shows and ends the sessions that are open.
+    pub fn sessions(&self) -> Arc<dyn SessionControl> {
+        self.gate.registry.clone()
+    }
+
+    /// Serves until `shutdown`, then takes no more connections, lets sessions finish what they do until the limit for that, ends
+    /// the others and returns.
+    pub async fn run(self: Arc<Self>, shutdown: impl Future<Output = ()>) {
+        let stop = tokio::sync::watch::Sender::new(());
+        let accepting: Vec<_> = (0..self.listeners.len())
+            .map(|index| {
+                let (proxy, mut stopped) = (self.clone(), stop.subscribe());
+                tokio::spawn(async move {
+                    tokio::select! {
+                        _ = stopped.changed() => {}
+                        () = proxy.accept(index) => {}
+                    }
+                })
+            })
+            .collect();
+        shutdown.await;
+        stop.send_replace(());
+        for task in accepting {
+            // A task that panicked accepts nothing either.
+            let _ = task.await;
+        }
+        self.drain().await;
+    }
+
+    async fn drain(&self) {
+        let config = self.gate.state();
+        let total = u32::try_from(config.config.limits.connections).unwrap_or(u32::MAX);
+        self.gate.registry.end_all(&Control::Drain);
+        if tokio::time::timeout(config.config.limits.drain, self.connections.acquire_many(total)).await.is_ok() {
+            return;
+        }
+        tracing::warn!(sessions = self.gate.registry.len(), "sessions are ended at their work");
+        self.gate.registry.end_all(&Control::Kill("the gateway's shutdown".into()));
+        // Long enough for the last words to clients and the audit.
+        let _ = tokio::time::timeout(Duration::from_secs(3), self.connections.acquire_many(total)).await;
+    }
+
+    async fn accept(&self, index: usize) {
+        let Some((socket, listener)) = self.listeners.get(index) else { return };
+        loop {
+            let (tcp, peer) = match socket.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Such as too many open files: trying again at once would only burn time.
+                    tracing::error!(%error, "a connection cannot be accepted");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            };
+            match self.connections.clone().try_acquire_owned() {
+                Ok(place) => drop(tokio::spawn(serve(self.gate.clone(), tcp, peer, listener.clone(), place))),
+                Err(_) => turn_away(tcp),
+            }
+        }
+    }
+}
+
+async fn serve(gate: Arc<Gate>, tcp: TcpStream, peer: SocketAddr, listener: PgListener, place: OwnedSemaphorePermit) {
+    pg::serve(gate, tcp, peer, listener).await;
+    drop(place);
+}
+
+/// The message is short enough for any socket buffer, so nothing waits for it.
+fn turn_away(mut tcp: TcpStream) {
+    tracing::warn!("a connection is refused since the limit of connections is reached");
+    let mut message = Vec::new();
+    Fault::fatal("53300", "the gateway has as many connections as it may have").put(&mut message);
+    tokio::spawn(async move { tokio::time::timeout(Duration::from_secs(1), tcp.write_all(&message)).await });
+}
+
+fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(1024)?;
+    socket.set_nonblocking(true)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Random bytes from the operating system.
+pub(crate) fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    let filled = rustls::crypto::ring::default_provider().secure_random.fill(&mut bytes);
+    filled.expect("the operating system gives random bytes");
+    bytes
+}

@@ -1,0 +1,325 @@
+//! The state of a walk through one statement: what was found, and which names mean what where.
+
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
+
+use pg_query::protobuf::{ColumnRef as Reference, Node, RangeVar};
+use pg_query::NodeEnum;
+
+use super::{ColumnRef, Effects, Relation, Statement, functions};
+
+/// Deeper trees are not walked. The parser's own limit on its protobuf is lower today.
+const MAX_DEPTH: usize = 200;
+
+/// A schema, or empty, and a name.
+pub(super) type Table<'a> = (&'a str, &'a str);
+
+/// Where the columns of a source come from.
+pub(super) enum Origin<'a> {
+    /// A relation with its own column names.
+    Table(Table<'a>),
+    /// Relations whose columns may go by other names: `t AS x (a, b)`, or an alias of a join.
+    Renamed(Vec<Table<'a>>),
+    /// A query in the same statement: what its columns derive from has been found inside it.
+    Query,
+    /// A function.
+    Function,
+}
+
+/// What a name in a FROM list stands for.
+pub(super) struct Source<'a> {
+    pub(super) alias: &'a str,
+    pub(super) origin: Origin<'a>,
+    /// Reached by its alias only, as OLD and NEW are.
+    pub(super) hidden: bool,
+    starred: bool,
+}
+
+impl<'a> Source<'a> {
+    pub(super) fn new(alias: &'a str, origin: Origin<'a>) -> Self {
+        Self { alias, origin, hidden: false, starred: false }
+    }
+}
+
+/// The sources that one level of a query sees.
+#[derive(Default)]
+pub(super) struct Scope<'a> {
+    pub(super) sources: Vec<Source<'a>>,
+    by_alias: HashMap<&'a str, usize>,
+    starred: bool,
+}
+
+impl<'a> Scope<'a> {
+    pub(super) fn add(&mut self, source: Source<'a>) {
+        self.by_alias.insert(source.alias, self.sources.len());
+        self.sources.push(source);
+    }
+
+    pub(super) fn add_hidden(&mut self, alias: &'a str, origin: Origin<'a>) {
+        self.add(Source { hidden: true, ..Source::new(alias, origin) });
+    }
+}
+
+/// A list without duplicates, in the order in which its items were first seen.
+struct Found<T> {
+    items: Vec<T>,
+    index: HashMap<T, usize>,
+}
+
+impl<T: Clone + Eq + Hash> Found<T> {
+    fn new() -> Self {
+        Self { items: Vec::new(), index: HashMap::new() }
+    }
+
+    fn insert(&mut self, item: T) -> usize {
+        *self.index.entry(item).or_insert_with_key(|item| {
+            self.items.push(item.clone());
+            self.items.len() - 1
+        })
+    }
+}
+
+/// Walks one statement and everything in it.
+pub(super) struct Walker<'a> {
+    pub(super) effects: Effects,
+    pub(super) has_where: bool,
+    /// How many references to columns were met.
+    pub(super) references: usize,
+    /// What is done to each relation, by its index in `tables`.
+    pub(super) done: Vec<Effects>,
+    tables: Found<Table<'a>>,
+    columns: Found<(Table<'a>, &'a str)>,
+    functions: Found<Cow<'a, str>>,
+    /// The names of common table expressions, by the level that defines them.
+    pub(super) common: Vec<HashSet<&'a str>>,
+    scopes: Vec<Scope<'a>>,
+    depth: usize,
+    too_deep: bool,
+}
+
+impl<'a> Walker<'a> {
+    /// The facts of a statement; none if it is nested too deeply.
+    pub(super) fn facts(statement: &'a Node) -> Option<Statement> {
+        let mut walker = Self {
+            effects: Effects::empty(),
+            has_where: true,
+            references: 0,
+            done: Vec::new(),
+            tables: Found::new(),
+            columns: Found::new(),
+            functions: Found::new(),
+            common: Vec::new(),
+            scopes: Vec::new(),
+            depth: 0,
+            too_deep: false,
+        };
+        let verb = walker.statement(statement);
+        (!walker.too_deep).then(|| walker.finish(verb))
+    }
+
+    fn finish(self, verb: String) -> Statement {
+        let relation = |((schema, name), effects): (Table<'_>, Effects)| Relation {
+            schema: schema.into(),
+            name: name.into(),
+            effects,
+        };
+        let column = |((schema, relation), name): (Table<'_>, &str)| ColumnRef {
+            schema: schema.into(),
+            relation: relation.into(),
+            name: name.into(),
+        };
+        Statement {
+            verb,
+            effects: self.effects,
+            relations: self.tables.items.into_iter().zip(self.done).map(relation).collect(),
+            columns_read: self.columns.items.into_iter().map(column).collect(),
+            functions: self.functions.items.into_iter().map(Cow::into_owned).collect(),
+            has_where: self.has_where,
+        }
+    }
+
+    /// Runs `visit` one level deeper, unless that is too deep.
+    pub(super) fn deeper<T: Default>(&mut self, visit: impl FnOnce(&mut Self) -> T) -> T {
+        if self.depth == MAX_DEPTH {
+            self.too_deep = true;
+            return T::default();
+        }
+        self.depth += 1;
+        let result = visit(self);
+        self.depth -= 1;
+        result
+    }
+
+    /// Notes what is done to a relation.
+    pub(super) fn relation(&mut self, named: &'a RangeVar, effects: Effects) -> Table<'a> {
+        let table = (named.schemaname.as_str(), named.relname.as_str());
+        self.table(table, effects);
+        table
+    }
+
+    pub(super) fn table(&mut self, table: Table<'a>, effects: Effects) {
+        self.effects |= effects;
+        let index = self.tables.insert(table);
+        if index == self.done.len() {
+            self.done.push(effects);
+        } else {
+            self.done[index] |= effects;
+        }
+    }
+
+    pub(super) fn column(&mut self, table: Table<'a>, name: &'a str) {
+        self.columns.insert((table, name));
+    }
+
+    /// Notes a call of a function, and what it is known to do.
+    pub(super) fn function(&mut self, name: &[&'a str]) {
+        let [schema @ .., last] = name else { return };
+        let schema = schema.last().copied().unwrap_or_default();
+        self.effects |= functions::effects(schema, last);
+        self.functions.insert(if name.len() == 1 { Cow::Borrowed(*last) } else { Cow::Owned(name.join(".")) });
+    }
+
+    /// Runs `visit` where the names of `scope` are seen, and hands the scope back.
+    pub(super) fn within(&mut self, scope: Scope<'a>, visit: impl FnOnce(&mut Self)) -> Scope<'a> {
+        self.scopes.push(scope);
+        visit(self);
+        self.scopes.pop().expect("what was pushed above")
+    }
+
+    pub(super) fn is_common(&self, named: &RangeVar) -> bool {
+        named.schemaname.is_empty() && self.common.iter().any(|names| names.contains(named.relname.as_str()))
+    }
+
+    pub(super) fn reference(&mut self, reference: &'a Reference) {
+        self.references += 1;
+        let names = strings(&reference.fields);
+        let star = names.len() < reference.fields.len();
+        match (names.as_slice(), star) {
+            ([], _) => self.every_column(),
+            ([alias], true) => self.whole_row(alias),
+            ([.., schema, relation], true) => self.column((schema, relation), "*"),
+            ([name], false) => {
+                // A name that is no column may be the whole row of a relation.
+                if self.find(name).is_some() {
+                    self.whole_row(name);
+                }
+                self.unqualified(name);
+            }
+            ([alias, name], false) => self.qualified(alias, name),
+            ([.., schema, relation, name], false) => {
+                self.column((schema, relation), name);
+                if self.attribute(name) {
+                    self.column((schema, relation), "*");
+                }
+            }
+        }
+    }
+
+    /// `alias.name`, which the server also takes for `name(alias)`.
+    fn qualified(&mut self, alias: &'a str, name: &'a str) {
+        let takes_row = self.attribute(name);
+        let Some((scope, source)) = self.find(alias) else {
+            self.column(("", alias), name);
+            if takes_row {
+                self.column(("", alias), "*");
+            }
+            return;
+        };
+        match self.scopes[scope].sources[source].origin {
+            Origin::Table(table) => self.column(table, name),
+            Origin::Renamed(_) => self.star(scope, source),
+            Origin::Query => {}
+            Origin::Function => {
+                self.column(("", ""), name);
+                self.function(&[name]);
+            }
+        }
+        if takes_row {
+            self.star(scope, source);
+        }
+    }
+
+    /// Notes the name after a dot as a function if it is known as one that does something; says whether it takes rows.
+    fn attribute(&mut self, name: &'a str) -> bool {
+        let takes_row = functions::takes_rows(name);
+        if takes_row || !functions::effects("", name).is_empty() {
+            self.function(&[name]);
+        }
+        takes_row
+    }
+
+    /// A column that may belong to any source in sight. Queries are no candidates: theirs have been found inside them.
+    pub(super) fn unqualified(&mut self, name: &'a str) {
+        let mut visible = false;
+        let mut candidates = Vec::new();
+        'search: for (scope, level) in self.scopes.iter().enumerate() {
+            for (source, found) in level.sources.iter().enumerate().filter(|(_, source)| !source.hidden) {
+                visible = true;
+                if !matches!(found.origin, Origin::Query) {
+                    candidates.push((scope, source));
+                    if candidates.len() > 1 {
+                        break 'search;
+                    }
+                }
+            }
+        }
+        match candidates.as_slice() {
+            [] if visible => {}
+            [(scope, source)] => match self.scopes[*scope].sources[*source].origin {
+                Origin::Table(table) => self.column(table, name),
+                Origin::Renamed(_) => self.star(*scope, *source),
+                Origin::Query | Origin::Function => self.column(("", ""), name),
+            },
+            _ => self.column(("", ""), name),
+        }
+    }
+
+    fn find(&self, alias: &str) -> Option<(usize, usize)> {
+        let found = |(scope, level): (usize, &Scope<'a>)| level.by_alias.get(alias).map(|source| (scope, *source));
+        self.scopes.iter().enumerate().rev().find_map(found)
+    }
+
+    fn whole_row(&mut self, alias: &'a str) {
+        match self.find(alias) {
+            Some((scope, source)) => self.star(scope, source),
+            None => self.column(("", alias), "*"),
+        }
+    }
+
+    /// `*`: all columns of the innermost level.
+    fn every_column(&mut self) {
+        let Some(scope) = self.scopes.len().checked_sub(1) else { return self.column(("", ""), "*") };
+        if !std::mem::replace(&mut self.scopes[scope].starred, true) {
+            for source in 0..self.scopes[scope].sources.len() {
+                if !self.scopes[scope].sources[source].hidden {
+                    self.star(scope, source);
+                }
+            }
+        }
+    }
+
+    /// All columns of a source.
+    fn star(&mut self, scope: usize, source: usize) {
+        let source = &mut self.scopes[scope].sources[source];
+        // Once is enough; a text of a megabyte could ask a hundred thousand times for the columns of as many tables.
+        if std::mem::replace(&mut source.starred, true) {
+            return;
+        }
+        match &source.origin {
+            Origin::Table(table) => _ = self.columns.insert((*table, "*")),
+            Origin::Renamed(tables) => tables.iter().for_each(|table| _ = self.columns.insert((*table, "*"))),
+            Origin::Query => {}
+            Origin::Function => _ = self.columns.insert((("", ""), "*")),
+        }
+    }
+}
+
+/// The strings in a list that holds a name.
+pub(super) fn strings(nodes: &[Node]) -> Vec<&str> {
+    let string = |node: &'_ Node| match &node.node {
+        Some(NodeEnum::String(string)) => Some(string.sval.as_str()),
+        _ => None,
+    };
+    nodes.iter().filter_map(string).collect()
+}

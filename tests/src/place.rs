@@ -1,0 +1,65 @@
+//! Where things are.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+/// The checkout's root.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_path_buf).unwrap_or_default()
+}
+
+/// What is worth keeping between checkouts: `$PORTCULLIS_CACHE`, else `portcullis` in the user's cache directory.
+pub fn cache() -> PathBuf {
+    let var = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let user = || var("XDG_CACHE_HOME").or_else(|| Some(var("HOME")?.join(".cache")));
+    var("PORTCULLIS_CACHE").or_else(|| Some(user()?.join("portcullis"))).unwrap_or_else(|| root().join("target/cache"))
+}
+
+/// The directory of cargo's artifacts for a profile, `debug` or `release`.
+pub fn artifacts(profile: &str) -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+    target.join(profile)
+}
+
+/// The gateway's binary: beside the running test, else cargo's artifact of this profile.
+pub fn portcullis(profile: &str) -> Result<PathBuf> {
+    let binary = artifacts(profile).join("portcullis");
+    anyhow::ensure!(
+        binary.exists(),
+        "the gateway is not built; run `cargo xtask test`, or `cargo build -p portcullis-gateway` first"
+    );
+    Ok(binary)
+}
+
+/// An empty directory of its own, removed when dropped.
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    /// Makes one under the system's directory for temporary files.
+    pub fn new(name: &str) -> Result<Self> {
+        use std::sync::atomic::{AtomicU32, Ordering};
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let unique = format!("portcullis-{name}-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(unique);
+        std::fs::create_dir(&path).with_context(|| format!("cannot make {}", path.display()))?;
+        Ok(Self(path))
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What is left over after a crash is the system's to clean.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A port that nobody listens on now.
+pub fn free_port() -> Result<u16> {
+    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
