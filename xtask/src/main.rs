@@ -1,1 +1,51 @@
-fn main() {}
+//! The developer's tasks. `cargo xtask help` lists them.
+
+mod bench;
+mod boundaries;
+mod demo;
+mod setup;
+mod steps;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+const HELP: &str = "\
+cargo xtask <task>
+
+  setup            install what the other tasks need: servers, drivers, libclang, the Wasm target
+  demo [--script]  a gateway before a private PostgreSQL to try by hand; with --script it plays the tour itself
+  test             build the plugins and run every test against the real servers (CI=true: nothing may be missing)
+  lint             format, clippy, documentation, crate boundaries, licences, duplicate versions
+  plugins          build the standard plugins
+  bench [--quick]  measure against a direct connection and PgBouncer, and write docs/benchmarks.md
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match task(&arguments.iter().map(String::as_str).collect::<Vec<_>>()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn task(arguments: &[&str]) -> Result<()> {
+    match arguments {
+        ["setup"] => setup::setup(),
+        ["demo"] => demo::demo(false),
+        ["demo", "--script"] => demo::demo(true),
+        ["test"] => steps::test(),
+        ["lint"] => steps::lint(),
+        ["plugins"] => steps::plugins("debug"),
+        ["bench"] => bench::bench(false),
+        ["bench", "--quick"] => bench::bench(true),
+        [] | ["help" | "--help" | "-h"] => {
+            print!("{HELP}");
+            Ok(())
+        }
+        other => bail!("there is no task `{}`\n\n{HELP}", other.join(" ")),
+    }
+}

@@ -80,14 +80,13 @@ fn test(paths: &[PathBuf]) -> anyhow::Result<ExitCode> {
 }
 
 /// A policy under test: alone in its set, and bound to whatever target a case names.
-struct Trial<'a> {
-    engine: &'a Engine,
-    engine_decides: Arc<Engine>,
+struct Trial {
+    engine: Arc<Engine>,
     spec: PolicySpec,
     bound: Mutex<Vec<String>>,
 }
 
-fn trial<'a>(engine: &'a Arc<Engine>, dir: &Path) -> anyhow::Result<(Trial<'a>, Vec<Case>)> {
+fn trial(engine: &Arc<Engine>, dir: &Path) -> anyhow::Result<(Trial, Vec<Case>)> {
     let package = Package::open(dir)?;
     let cases = package.cases()?;
     if cases.is_empty() {
@@ -95,10 +94,10 @@ fn trial<'a>(engine: &'a Arc<Engine>, dir: &Path) -> anyhow::Result<(Trial<'a>, 
     }
     let spec = spec(&package)?;
     prepare(engine, spec.clone(), &[])?;
-    Ok((Trial { engine, engine_decides: engine.clone(), spec, bound: Mutex::default() }, cases))
+    Ok((Trial { engine: engine.clone(), spec, bound: Mutex::default() }, cases))
 }
 
-impl Trial<'_> {
+impl Trial {
     fn passes(&self, case: &Case) -> bool {
         let file = case.file.file_stem().unwrap_or_default().to_string_lossy();
         let name = safe_lines(&format!("{file}: {}", case.name));
@@ -113,18 +112,18 @@ impl Trial<'_> {
     }
 }
 
-impl Decide for Trial<'_> {
+impl Decide for Trial {
     fn judge(&self, session: &Arc<Session>) -> Box<dyn Judge> {
         let mut bound = self.bound.lock().unwrap_or_else(PoisonError::into_inner);
         if !bound.contains(&session.target.name) {
             bound.push(session.target.name.clone());
-            match prepare(self.engine, self.spec.clone(), &bound) {
+            match prepare(&self.engine, self.spec.clone(), &bound) {
                 Ok(set) => drop(self.engine.swap(set)),
                 // The set before it knows no such target, so the case fails.
                 Err(error) => eprintln!("error: {error:#}"),
             }
         }
-        self.engine_decides.judge(session)
+        self.engine.judge(session)
     }
 }
 

@@ -238,3 +238,6 @@ impl Crate {
         BuildError::Cargo { command, status, manifest: self.manifest.clone(), message }
     }
 }
+
+#[cfg(test)]
+mod tests;

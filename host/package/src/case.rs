@@ -286,3 +286,78 @@ impl Expect {
         only("approval", self.approval.is_some(), &[Decision::Review])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(text: &str) -> String {
+        parse(Path::new("c.toml"), text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn defaults_are_those_of_an_ordinary_user() {
+        let text = "[[case]]\nname = \"a\"\ncommand.sql = \"select 1\"\nexpect.decision = \"allow\"\n";
+        let [case] = &parse(Path::new("c.toml"), text).unwrap()[..] else { panic!("not one case") };
+        assert_eq!((case.session.principal.as_str(), case.session.target.as_str()), ("alice", "app"));
+        assert_eq!(case.session.client_address.to_string(), "192.0.2.1:40000");
+        assert!(matches!(case.session.credential, CredentialSpec::Scram));
+        assert_eq!(case.command.phase, Phase::Execute);
+    }
+
+    #[test]
+    fn nulls_and_origins_are_read() {
+        let text = r#"
+            [[case]]
+            name = "a"
+            command = { sql = "s", phase = "execute", parameters = ["1", { null = true }] }
+            expect.rows = []
+            [[case.result.columns]]
+            name = "x"
+            origins = ["public.t.c"]
+        "#;
+        let case = parse(Path::new("c.toml"), text).unwrap().remove(0);
+        assert_eq!(case.command.parameters, [Cell(Some("1".into())), Cell(None)]);
+        let column = &case.result.unwrap().columns[0];
+        assert_eq!((column.type_name.as_str(), column.origins[0].relation.as_str()), ("text", "t"));
+    }
+
+    #[test]
+    fn what_would_test_nothing_is_refused() {
+        let head = "[[case]]\nname = \"a\"\n";
+        let sql = "command.sql = \"s\"\n";
+        let column = "result.columns = [{ name = \"x\" }]\n";
+        let cases = [
+            ("expect.decision = \"allow\"\n".to_owned(), "no [case.command]"),
+            (sql.to_owned(), "no [case.expect]"),
+            (format!("{sql}expect = {{}}\n"), "no `decision`"),
+            (format!("{sql}expect.decision = \"alow\"\n"), "did you mean `allow`?"),
+            (format!("{sql}expect.rows = []\n"), "no [case.result]"),
+            (
+                format!("{sql}expect = {{ decision = \"allow\", message = \"m\" }}\n"),
+                "`message`, which comes only with",
+            ),
+            (format!("{sql}expect = {{ decision = \"allow\", rewrite = \"m\" }}\n"), "decision rewrite"),
+            (format!("{sql}expect = {{ decision = \"deny\", approval = {{}} }}\n"), "decision review"),
+            (format!("{sql}{column}expect.findings = [\"f\"]\n"), "expects nothing of its result"),
+            (format!("{sql}{column}expect = {{ rows = [], refused = \"x\" }}\n"), "`rows` and `refused`"),
+            (format!("{sql}{column}expect.rows = [[\"a\", \"b\"]]\n"), "a row has 2 cells"),
+            (format!("{sql}{column}expect = {{ decision = \"deny\", rows = [] }}\n"), "leave [case.result] out"),
+            (format!("{sql}{column}expect.rows = [[1]]\n"), "{ null = true } for NULL; this is a integer"),
+            (format!("{sql}command.phase = \"prepare\"\n{column}expect.rows = []\n"), "only prepared"),
+            (format!("{sql}result.columns = [{{ name = \"x\", origins = [\"t.c\"] }}]\n"), "schema.table.column"),
+            (format!("{sql}sesion.target = \"t\"\n"), "did you mean `session`?"),
+        ];
+        for (body, expected) in cases {
+            let error = error(&format!("{head}{body}"));
+            assert!(error.contains(expected) && error.starts_with("c.toml:"), "{body}: {error}");
+        }
+    }
+
+    #[test]
+    fn names_are_unique_and_errors_name_the_case() {
+        let one = "[[case]]\nname = \"a\"\ncommand.sql = \"s\"\nexpect.decision = \"allow\"\n";
+        let error = error(&format!("{one}{one}"));
+        assert_eq!(error, "c.toml:5:1: the case \"a\": another case of this file has this name");
+    }
+}

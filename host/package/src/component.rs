@@ -87,3 +87,81 @@ pub(crate) fn write(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
     }
     renamed
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use wit_component::{StringEncoding, metadata};
+    use wit_parser::{ManglingAndAbi, Resolve};
+
+    pub(crate) const WIT: &str = "package portcullis:policy@0.1.0;
+        interface lifecycle { configure: func(); }
+        interface clock { now-ms: func() -> u64; }
+        world timed { import clock; export lifecycle; }
+        world plain { export lifecycle; }
+        world silent { import clock; }";
+
+    /// What a guest's tool chain puts into the custom section `component-type` of its module.
+    pub(crate) fn metadata(wit: &str, world: &str) -> Vec<u8> {
+        let (resolve, world) = resolve(wit, world);
+        metadata::encode(&resolve, world, StringEncoding::UTF8, None).unwrap()
+    }
+
+    fn resolve(wit: &str, world: &str) -> (Resolve, wit_parser::WorldId) {
+        let mut resolve = Resolve::default();
+        let package = resolve.push_str("test.wit", wit).unwrap();
+        let world = resolve.select_world(&[package], Some(world)).unwrap();
+        (resolve, world)
+    }
+
+    fn component(wit: &str, world: &str) -> Vec<u8> {
+        let (resolve, world) = resolve(wit, world);
+        let mut module = wit_component::dummy_module(&resolve, world, ManglingAndAbi::Standard32);
+        wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
+        encode(&module).unwrap()
+    }
+
+    #[test]
+    fn a_policy_imports_what_it_declares() {
+        let clock = [Capability::Clock];
+        assert_eq!(check(&component(WIT, "plain"), &[]), Ok(()));
+        assert_eq!(check(&component(WIT, "timed"), &clock), Ok(()));
+        let error = check(&component(WIT, "timed"), &[Capability::State]).unwrap_err();
+        assert!(error.to_string().contains("add \"clock\" to `capabilities`"), "{error}");
+        assert_eq!(check(&component(WIT, "silent"), &clock), Err(Unfit::NoPolicy));
+    }
+
+    #[test]
+    fn foreign_imports_are_refused_by_name() {
+        let foreign = "package evil:net@0.1.0; interface sockets { dial: func(); } world w { import sockets; }";
+        assert_eq!(check(&component(foreign, "w"), &[]), Err(Unfit::Import("evil:net/sockets@0.1.0".into())));
+        let later = WIT.replace("0.1.0", "0.2.0");
+        let import = "portcullis:policy/clock@0.2.0".to_owned();
+        assert_eq!(check(&component(&later, "timed"), &[Capability::Clock]), Err(Unfit::Import(import)));
+        let bare = "package portcullis:policy@0.1.0; world w { import now: func(); }";
+        assert_eq!(check(&component(bare, "w"), &[]), Err(Unfit::Import("now".into())));
+    }
+
+    #[test]
+    fn what_is_no_module_or_component_is_refused() {
+        assert!(matches!(encode(b"nonsense"), Err(Unfit::Encoding(_))));
+        assert!(matches!(check(b"nonsense", &[]), Err(Unfit::Encoding(_))));
+        // A module that was built without the interface.
+        assert_eq!(check(&encode(b"\0asm\x01\0\0\0").unwrap(), &[]), Err(Unfit::NoPolicy));
+    }
+
+    #[test]
+    fn a_file_is_written_whole_and_leaves_nothing_behind() {
+        let dir = crate::package::tests::Dir::new("atomic");
+        let file = dir.path("out/deep/c.wasm");
+        write(&file, b"one").unwrap();
+        write(&file, b"two").unwrap();
+        assert_eq!(std::fs::read(&file).unwrap(), b"two");
+        let entries = |name: &str| std::fs::read_dir(dir.path(name)).unwrap().count();
+        assert_eq!(entries("out/deep"), 1);
+        // A directory is in the way: the rename fails after the bytes were written.
+        dir.put("taken/c.wasm/x", "");
+        assert!(write(&dir.path("taken/c.wasm"), b"one").is_err());
+        assert_eq!(entries("taken"), 1);
+    }
+}

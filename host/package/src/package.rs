@@ -102,3 +102,148 @@ impl Package {
         files.into_iter().map(read).collect::<Result<Vec<_>, _>>().map(|cases| cases.concat())
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// A directory that goes when the test ends.
+    pub(crate) struct Dir(PathBuf);
+
+    impl Dir {
+        pub(crate) fn new(test: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("portcullis-package-{}-{test}", std::process::id()));
+            std::fs::create_dir_all(&path).unwrap();
+            Self(path.canonicalize().unwrap())
+        }
+
+        pub(crate) fn path(&self, name: &str) -> PathBuf {
+            self.0.join(name)
+        }
+
+        pub(crate) fn put(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+            let path = self.path(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, bytes).unwrap();
+            path
+        }
+    }
+
+    impl Drop for Dir {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    pub(crate) const MINIMAL: &str = r#"[package]
+name = "block"
+version = "0.1.0"
+description = "Refuses."
+interface = "0.1"
+component = "out/block.wasm"
+"#;
+
+    fn open(test: &str, manifest: &str) -> (Dir, Result<Package, PackageError>) {
+        let dir = Dir::new(test);
+        dir.put("policy.toml", manifest);
+        let package = Package::open(&dir.0);
+        (dir, package)
+    }
+
+    #[test]
+    fn a_whole_manifest_is_read() {
+        let manifest = format!(
+            "{MINIMAL}settings-schema = \"s.json\"\ncapabilities = [\"state\", \"clock\"]\n[build]\ncrate = \".\"\n\
+             [settings]\nlimit = 3\nrules = [{{ verb = \"DROP\", on = true, share = 0.5 }}]\n"
+        );
+        let (dir, package) = open("whole", &manifest);
+        let Manifest { package: about, build, settings } = package.unwrap().manifest;
+        assert_eq!((about.name.as_str(), about.version.as_str()), ("block", "0.1.0"));
+        assert_eq!(about.settings_schema, Some("s.json".into()));
+        assert_eq!(about.capabilities.iter().map(|c| c.as_str()).collect::<Vec<_>>(), ["clock", "state"]);
+        assert_eq!(build.unwrap().crate_dir, Path::new("."));
+        assert_eq!(settings, json!({"limit": 3, "rules": [{"verb": "DROP", "on": true, "share": 0.5}]}));
+        let by_file = Package::open(&dir.path("policy.toml")).unwrap();
+        assert_eq!(by_file.component_path(), dir.path("out/block.wasm"));
+    }
+
+    #[test]
+    fn errors_say_where_and_what_was_meant() {
+        let change = |from: &str, to: &str| MINIMAL.replace(from, to);
+        let cases = [
+            (format!("{MINIMAL}settings_schema = \"x\"\n"), "policy.toml:7:1: unknown field `settings_schema`"),
+            (format!("{MINIMAL}settings_schema = \"x\"\n"), "did you mean `settings-schema`?"),
+            (format!("{MINIMAL}capabilities = [\"clok\"]\n"), "policy.toml:7:17: unknown variant `clok`"),
+            (format!("{MINIMAL}capabilities = [\"clok\"]\n"), "did you mean `clock`?"),
+            (
+                format!("{MINIMAL}capabilities = [\"clock\", \"clock\"]\n"),
+                "policy.toml:7:16: a capability is named twice",
+            ),
+            (format!("{MINIMAL}[biuld]\n"), "did you mean `build`?"),
+            (format!("{MINIMAL}[settings]\nday = 2020-01-01\n"), "put it in quotes"),
+            (format!("{MINIMAL}[settings]\nn = inf\n"), "no JSON number"),
+            (change("\"block\"", "\"Block\""), "policy.toml:2:8: `Block` is not a package name"),
+            (change("\"block\"", "\"\""), "is not a package name"),
+            (change("\"0.1.0\"", "\"1\""), "policy.toml:3:11: `1` is not a version"),
+            (change("\"0.1\"", "\"0.2\""), "policy.toml:5:13: `0.2` is not a version of portcullis:policy"),
+            (change("\"out/", "\"/out/"), "a path relative to the manifest"),
+            (change("interface = \"0.1\"\n", ""), "missing field `interface`"),
+            (change("name", "name = "), "policy.toml:2:"),
+        ];
+        for (manifest, expected) in cases {
+            let (_dir, package) = open("errors", &manifest);
+            let error = package.unwrap_err().to_string();
+            assert!(error.contains(expected) && !error.contains('\n'), "{expected}: {error}");
+        }
+        let error = Package::open(Path::new("/nowhere/at/all")).unwrap_err().to_string();
+        assert!(error.contains("/nowhere/at/all cannot be read"), "{error}");
+    }
+
+    #[test]
+    fn a_component_is_there_and_is_one() {
+        let (dir, package) = open("component", MINIMAL);
+        let package = package.unwrap();
+        let error = package.component().unwrap_err().to_string();
+        assert!(error.contains("out/block.wasm; run `portcullis policy build "), "{error}");
+        dir.put("out/block.wasm", b"\0asm\x01\0\0\0");
+        let error = package.component().unwrap_err().to_string();
+        assert!(error.contains("is not a Wasm component"), "{error}");
+        dir.put("out/block.wasm", COMPONENT);
+        assert_eq!(&*package.component().unwrap(), COMPONENT);
+    }
+
+    #[test]
+    fn settings_are_merged_and_checked() {
+        let manifest = format!("{MINIMAL}settings-schema = \"s.json\"\n[settings]\nlimit = 3\nextra = true\n");
+        let (dir, package) = open("settings", &manifest);
+        let package = package.unwrap();
+        let error = package.settings(None).unwrap_err().to_string();
+        assert!(error.contains("s.json cannot be read"), "{error}");
+        dir.put("s.json", r#"{"properties": {"limit": {"maximum": 5}, "words": {"items": {"type": "string"}}}}"#);
+        let settings = |patch| package.settings(Some(&patch));
+        assert_eq!(package.settings(None).unwrap(), json!({"limit": 3, "extra": true}));
+        assert_eq!(settings(json!({"limit": 4, "extra": null})).unwrap(), json!({"limit": 4}));
+        let error = settings(json!({"limit": 9, "words": ["a", 1]})).unwrap_err().to_string();
+        assert!(error.contains("package `block`") && error.contains("\n  /limit: "), "{error}");
+        assert!(error.contains("\n  /words/1: "), "{error}");
+        assert!(settings(json!([1])).unwrap_err().to_string().contains("not a table"));
+        dir.put("s.json", r#"{"type": "objct"}"#);
+        let error = package.settings(None).unwrap_err().to_string();
+        assert!(error.contains("s.json: is not a JSON schema: /type"), "{error}");
+    }
+
+    #[test]
+    fn cases_come_by_file_and_order() {
+        let (dir, package) = open("cases", MINIMAL);
+        let package = package.unwrap();
+        assert!(package.cases().unwrap().is_empty());
+        let case = |name| format!("[[case]]\nname = \"{name}\"\ncommand.sql = \"x\"\nexpect.decision = \"allow\"\n");
+        dir.put("cases/b.toml", case("3"));
+        dir.put("cases/a.toml", case("1") + &case("2"));
+        dir.put("cases/README.md", "no case");
+        let cases = package.cases().unwrap();
+        let found: Vec<_> = cases.iter().map(|c| (c.file.file_name().unwrap().to_str().unwrap(), &*c.name)).collect();
+        assert_eq!(found, [("a.toml", "1"), ("a.toml", "2"), ("b.toml", "3")]);
+    }
+}

@@ -198,3 +198,6 @@ impl Diff {
         if self.is_empty() { Ok(()) } else { Err(self.0) }
     }
 }
+
+#[cfg(test)]
+mod tests;

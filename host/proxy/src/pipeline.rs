@@ -116,12 +116,14 @@ impl Pipeline {
     }
 
     /// Records the opening of the session, or its refusal.
-    pub(crate) async fn record_opening(&self, event: Event) -> Result<(), AuditError> {
-        let Some(audit) = &self.audit else { return Ok(()) };
-        match audit.append(event) {
-            Appended::Done(_) => Ok(()),
-            Appended::Pending(receipt) => receipt.await.map(drop),
-            Appended::Failed(error) => Err(error),
+    pub(crate) fn record_opening(&self, event: Event) -> impl Future<Output = Result<(), AuditError>> + Send + use<> {
+        let appended = self.audit.as_ref().map(|audit| audit.append(event));
+        async move {
+            match appended {
+                None | Some(Appended::Done(_)) => Ok(()),
+                Some(Appended::Pending(receipt)) => receipt.await.map(drop),
+                Some(Appended::Failed(error)) => Err(error),
+            }
         }
     }
 

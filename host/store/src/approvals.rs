@@ -134,7 +134,8 @@ impl Desk {
         let (by, reason) = (reviewer.name.clone(), bounded(reason));
         let mut record = entry.record.clone();
         record.state = ApprovalState::Denied;
-        record.decided = Some(if reason.is_empty() { format!("denied by {by}") } else { format!("denied by {by}: {reason}") });
+        record.decided =
+            Some(if reason.is_empty() { format!("denied by {by}") } else { format!("denied by {by}: {reason}") });
         let outcome = entry.outcome.clone();
         let denied = ApprovalOutcome::Denied { by, reason: reason.clone() };
         let then: Box<dyn FnOnce() + Send> = Box::new(move || drop(outcome.send_replace(Some(denied))));
@@ -418,3 +419,6 @@ fn canonical(id: &str) -> String {
     };
     id.trim().chars().take(64).map(plain).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 #[non_exhaustive]
 pub enum StoreError {
     /// The file is damaged, cut short, or not a database at all.
-    #[error("the store {path} cannot be read: {reason}; restore it from a backup, or move it away to start an empty one")]
+    #[error(
+        "the store {path} cannot be read: {reason}; restore it from a backup, or move it away to start an empty one"
+    )]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -33,7 +35,9 @@ pub enum StoreError {
         error: std::io::Error,
     },
     /// It was written by another version.
-    #[error("the store {path} has format {found}, and this version reads format {known}; use the version that wrote it")]
+    #[error(
+        "the store {path} has format {found}, and this version reads format {known}; use the version that wrote it"
+    )]
     Version {
         /// The file.
         path: PathBuf,

@@ -1,4 +1,4 @@
-//! The file: its tables, the journal that writes them, and what is read back.
+//! The file: how it is opened, what is ended then, and what is read back.
 
 use std::collections::HashMap;
 use std::fs::{DirBuilder, OpenOptions};
@@ -10,14 +10,14 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use portcullis_verdict::{ApprovalState, ApprovalView, Event, StoredEvent};
 use redb::backends::FileBackend;
-use redb::{
-    Database, ReadTransaction, ReadableDatabase, ReadableTable, StorageBackend, Table, TableDefinition, TableHandle,
-    WriteTransaction,
-};
+use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, StorageBackend, TableHandle};
 
 use crate::error::StoreError;
-use crate::queue::Item;
-use crate::record::{BadValue, Record, decode_approval, decode_event, encode_approval, encode_event};
+use crate::journal::Journal;
+use crate::record::{BadValue, Record, decode_approval};
+use crate::tables::{
+    APPROVAL_IDS, APPROVALS, EVENTS, META, OPENINGS, SESSION_EVENTS, SESSIONS, Tables, approval, begin, event, last,
+};
 
 /// Pages of the file that are kept in memory, in bytes.
 const CACHE_BYTES: usize = 64 << 20;
@@ -54,11 +54,12 @@ pub(crate) fn opener(path: &Path) -> Opener {
     })
 }
 
-/// Opens the database in this storage, with a check of every page: a damaged file is an error here and no surprise later.
+/// Opens the database in this storage. After a crash it is repaired first, which reads all of it; a file that was closed
+/// opens at once, so damage to its older pages shows only when they are read, as an error or a panic of the reader.
 pub(crate) fn open_backend(path: &Path, backend: impl StorageBackend) -> Result<Database, StoreError> {
     let open = || {
         let mut builder = Database::builder();
-        builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
+        builder.set_cache_size(CACHE_BYTES);
         builder.create_with_backend(backend)
     };
     match catch_unwind(AssertUnwindSafe(open)) {
@@ -110,9 +111,9 @@ impl FileError {
 
 /// The open database, shared by the writer and the readers. It is shut while the writer recovers from a failure.
 pub(crate) struct File {
-    path: PathBuf,
-    opener: Opener,
-    db: RwLock<Option<Database>>,
+    pub(crate) path: PathBuf,
+    pub(crate) opener: Opener,
+    pub(crate) db: RwLock<Option<Database>>,
 }
 
 /// What an opened file holds that the store goes on with.
@@ -129,11 +130,11 @@ pub(crate) struct Opened {
 pub(crate) fn open(path: &Path, opener: Opener, now_ms: u64) -> Result<Opened, StoreError> {
     let db = opener(true)?;
     let opened = catch_unwind(AssertUnwindSafe(|| start(&db, path, now_ms)));
-    let opened = opened.unwrap_or_else(|_| Err(StoreError::damaged(path, "the database could not make sense of it").into()));
+    let opened =
+        opened.unwrap_or_else(|_| Err(StoreError::damaged(path, "the database could not make sense of it").into()));
     let started = opened.map_err(|e| e.into_store_error(path))?;
     let file = Arc::new(File { path: path.into(), opener, db: RwLock::new(Some(db)) });
-    let journal =
-        Journal { file: file.clone(), next: started.next, firsts: HashMap::new(), scratch: Vec::with_capacity(1024) };
+    let journal = Journal::new(file.clone(), started.next);
     Ok(Opened { file, journal, reusable: started.reusable, next_approval: started.next_approval })
 }
 
@@ -163,7 +164,7 @@ fn start(db: &Database, path: &Path, now_ms: u64) -> Result<Started, FileError> 
 }
 
 /// An empty database is a new store; any other must say that it is one, of this format.
-fn check_format(db: &Database, path: &Path) -> Result<(), FileError> {
+pub(crate) fn check_format(db: &Database, path: &Path) -> Result<(), FileError> {
     let txn = db.begin_read()?;
     if txn.list_tables()?.next().is_none() {
         return Ok(());
@@ -286,11 +287,18 @@ impl File {
         read(&db.begin_read()?)
     }
 
-    fn exchange(&self, db: Option<Database>) -> Option<Database> {
-        std::mem::replace(&mut *self.db.write().unwrap_or_else(PoisonError::into_inner), db)
+    /// Closes the database after a panic of its own, which may make it panic once more.
+    pub(crate) fn abandon(&self) {
+        let db = self.exchange(None);
+        if catch_unwind(AssertUnwindSafe(|| drop(db))).is_err() {
+            tracing::error!(path = %self.path.display(), "the store was not closed cleanly; the next start repairs it");
+        }
     }
 
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
+    pub(crate) fn exchange(&self, db: Option<Database>) -> Option<Database> {
+        std::mem::replace(&mut *self.db.write().unwrap_or_else(PoisonError::into_inner), db)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,6 +25,10 @@ pub(crate) enum Position {
 }
 
 impl Journal {
+    pub(crate) fn new(file: Arc<File>, next: u64) -> Self {
+        Self { file, next, firsts: HashMap::new(), scratch: Vec::with_capacity(1024) }
+    }
+
     /// Writes the batch in one durable transaction. After an error only [`Journal::reopen`] can tell what became of it.
     pub(crate) fn commit(&mut self, batch: &[Item]) -> Result<(), FileError> {
         let db = self.file.db.read().unwrap_or_else(PoisonError::into_inner);

@@ -184,7 +184,7 @@ impl Queue {
         let wake = match state.waiting {
             Waiting::Nothing => false,
             Waiting::FirstItem => true,
-            Waiting::Interval => state.items.len() > self.capacity / 2 || state.bytes > QUEUE_BYTES / 2,
+            Waiting::Interval => self.is_half_full(&state),
         };
         if wake {
             state.waiting = Waiting::Nothing;
@@ -290,7 +290,10 @@ impl Queue {
         let mut state = self.lock();
         state.committed += batch.len() as u64;
         if state.failed.take().is_some() {
-            tracing::warn!(refused = state.refused, "the audit log can be written again; events were refused meanwhile");
+            tracing::warn!(
+                refused = state.refused,
+                "the audit log can be written again; events were refused meanwhile"
+            );
             state.refused = 0;
         }
         drop(state);
@@ -332,7 +335,8 @@ impl Queue {
         let mut state = self.lock();
         state.ended = true;
         if state.failed.is_none() {
-            let reason = if state.closing { "the store is closed" } else { "its writer has stopped; restart the gateway" };
+            let reason =
+                if state.closing { "the store is closed" } else { "its writer has stopped; restart the gateway" };
             state.failed = Some(reason.into());
         }
         let lost = state.accepted - state.committed;

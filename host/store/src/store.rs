@@ -112,13 +112,14 @@ impl Store {
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
         if writer.is_some_and(|w| w.join().is_err()) {
             tracing::error!("the store's writer had stopped before the store was closed");
+            self.file.abandon();
         }
     }
 
     fn read<T>(&self, read: impl FnOnce(&File) -> Result<T, FileError>) -> Result<T, AuditError> {
         // So that a reader sees what was appended before it asked.
         self.queue.flush()?;
-        read(&self.file).map_err(|e| AuditError(format!("{} cannot be read: {e}", self.file.path().display())))
+        read(&self.file).map_err(|e| AuditError(format!("{} cannot be read: {e}", self.file.path.display())))
     }
 }
 

@@ -65,6 +65,8 @@ struct DiskState {
     gated: bool,
     /// A sync waits.
     arrived: bool,
+    /// Syncs so far.
+    syncs: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,6 +107,10 @@ impl Disk {
     pub(crate) fn release(&self) {
         self.0.0.lock().unwrap().gated = false;
         self.0.1.notify_all();
+    }
+
+    pub(crate) fn syncs(&self) -> usize {
+        self.0.0.lock().unwrap().syncs
     }
 
     /// A copy of what is on the disk, as a crash at this moment would leave it.
@@ -168,6 +174,7 @@ impl StorageBackend for Disk {
             changed.notify_all();
             state = changed.wait(state).unwrap();
         }
+        state.syncs += 1;
         drop(state);
         self.change(|_| {})
     }

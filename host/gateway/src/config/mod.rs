@@ -10,6 +10,8 @@ mod tls;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::scratch;
 
 use std::collections::BTreeSet;
 use std::fmt;

@@ -14,7 +14,7 @@ const PER_SHARD: usize = 512;
 const MAX_CACHED: usize = 16 << 10;
 
 /// Reads facts and remembers them by text. Texts that differ only in whole numbers share an entry.
-pub struct Facts {
+pub(crate) struct Facts {
     hasher: RandomState,
     shards: Vec<Mutex<Generations>>,
 }
@@ -34,7 +34,7 @@ impl Default for Facts {
 
 impl Facts {
     /// The statement with this text, read as a server with default lexical settings would read it.
-    pub fn read(&self, text: &Arc<str>) -> Arc<verdict::Statement> {
+    pub(crate) fn read(&self, text: &Arc<str>) -> Arc<verdict::Statement> {
         let facts = match cache_key(text) {
             Some(key) => self.cached(&key, text),
             None => Arc::new(read(text)),

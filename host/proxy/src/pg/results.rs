@@ -79,7 +79,7 @@ impl Editor {
                 ColumnPlan::Inspect(_) => {
                     if binary && !is_convertible(class) {
                         let what = format!("column \"{}\" cannot be inspected in its type's binary format", field.name);
-                        return Err(denied(&"portcullis".into(), &what).with_hint("ask for the column as text"));
+                        return Err(denied("portcullis", &what).with_hint("ask for the column as text"));
                     }
                     how.push(How::Inspect { chunk: inspected.len(), class, binary });
                     inspected.push(index);
@@ -156,7 +156,7 @@ impl Editor {
         }
         if unreadable {
             let what = "a value is not valid for its type, so that policies cannot inspect it";
-            return Err(Stop::Refuse(denied(&"portcullis".into(), what)));
+            return Err(Stop::Refuse(denied("portcullis", what)));
         }
         let filtered = judge.filter(&self.snapshot, &self.command, &self.result, &self.plan, batch);
         filtered.map_err(|Denial { policy, message }| Stop::Refuse(denied(&policy, &message)))
@@ -220,7 +220,7 @@ fn put(text: &[u8], class: Class, binary: bool, out: &mut Vec<u8>) -> Result<Cel
     if valid {
         return Ok(Cell::Written);
     }
-    Err(Stop::Refuse(denied(&"portcullis".into(), "a policy's new value is not valid for the column's type")))
+    Err(Stop::Refuse(denied("portcullis", "a policy's new value is not valid for the column's type")))
 }
 
 /// Encodes a constant once instead of once per row. One that cannot be encoded becomes NULL.

@@ -326,7 +326,7 @@ impl Session {
                 self.send(command, go, Passage { plan_rows: true, copy_out: true, alters_session: false });
             }
             Ok(_) => {
-                let fault = denied(&"portcullis".into(), "COPY to the client would pass columns that a policy masks or limits");
+                let fault = denied("portcullis", "COPY to the client would pass columns that a policy masks or limits");
                 self.relay.answer(Answer::Deny(fault.with_hint("use SELECT, or copy only other columns")));
             }
             Err(Denial { policy, message }) => self.relay.answer(Answer::Deny(denied(&policy, &message))),
@@ -349,7 +349,7 @@ impl Session {
         };
         if spend(permit) != command.sequence {
             let message = "a permit was given for another command";
-            return self.relay.answer(Answer::Deny(denied(&"portcullis".into(), message)));
+            return self.relay.answer(Answer::Deny(denied("portcullis", message)));
         }
         if command.phase == verdict::Phase::Execute {
             let started = Instant::now();
@@ -376,7 +376,7 @@ impl Session {
             (Ok(reading), About::Copy(command, go)) => self.copy_out(command, go, &reading),
             (Err(error), about) => {
                 tracing::error!(session = %self.pipeline.session.id, %error, "the catalogue cannot be read");
-                let fault = denied(&"portcullis".into(), "the columns of the result cannot be told: the catalogue cannot be read");
+                let fault = denied("portcullis", "the columns of the result cannot be told: the catalogue cannot be read");
                 match about {
                     About::Plan(_) => self.refuse(&fault),
                     About::Copy(..) => self.relay.answer(Answer::Deny(fault)),
@@ -392,7 +392,7 @@ impl Session {
 
     fn plan_with(&mut self, info: &ResultInfo, reading: &Reading) {
         let Some(at) = self.under_way.iter().position(|u| u.command.sequence == info.sequence) else {
-            return self.refuse(&denied(&"portcullis".into(), "the result belongs to no command"));
+            return self.refuse(&denied("portcullis", "the result belongs to no command"));
         };
         let (command, snapshot) = (self.under_way[at].command.clone(), self.under_way[at].snapshot.clone());
         let columns = reading.columns(&info.shape, &command.statement, &self.shared.target.column_labels);
@@ -414,7 +414,7 @@ impl Session {
     fn rows(&mut self, sequence: u64, bytes: usize) -> Result<(), End> {
         let running = self.under_way.iter_mut().find(|u| u.command.sequence == sequence);
         let Some(editor) = running.and_then(|u| u.editor.as_mut()) else {
-            self.refuse(&denied(&"portcullis".into(), "the rows belong to no command"));
+            self.refuse(&denied("portcullis", "the rows belong to no command"));
             return Ok(());
         };
         let frames = self.server.input.get(..bytes).unwrap_or_default();

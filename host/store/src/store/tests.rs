@@ -10,7 +10,9 @@ fn done(appended: Appended) -> bool {
     matches!(appended, Appended::Done(_))
 }
 
-fn pending(appended: Appended) -> std::pin::Pin<Box<dyn Future<Output = Result<portcullis_verdict::Receipt, AuditError>> + Send>> {
+fn pending(
+    appended: Appended,
+) -> std::pin::Pin<Box<dyn Future<Output = Result<portcullis_verdict::Receipt, AuditError>> + Send>> {
     let Appended::Pending(receipt) = appended else { panic!("not pending") };
     receipt
 }
@@ -63,9 +65,8 @@ fn a_session_is_read_in_pages_and_sessions_newest_first() {
     for event in [command("two", 1), command("one", 1), finish("two", 1), closing("two"), finish("two", 2)] {
         assert!(done(store.append(event)));
     }
-    let page = |after, limit| {
-        store.session("two", after, limit).unwrap().iter().map(|e| e.number).collect::<Vec<u64>>()
-    };
+    let page =
+        |after, limit| store.session("two", after, limit).unwrap().iter().map(|e| e.number).collect::<Vec<u64>>();
     assert_eq!(page(0, 100), [2, 4, 6, 7, 8]);
     assert_eq!((page(0, 2), page(4, 2), page(7, 9), page(8, 9)), (vec![2, 4], vec![6, 7], vec![8], vec![]));
     assert_eq!((page(0, 0), page(u64::MAX, 9)), (vec![], vec![]));
@@ -226,11 +227,9 @@ fn a_failed_commit_refuses_everything_until_it_succeeds() {
         assert!(store.session("s", 0, 9).is_err());
         assert!(stats.audit_failures.load(Ordering::Relaxed) >= 2);
         disk.heal();
-        let taken = std::iter::from_fn(|| match store.append(command("s", 3)) {
-            Appended::Failed(_) => Some(std::thread::yield_now()),
-            _ => None,
-        });
-        drop(taken.count());
+        while let Appended::Failed(_) = store.append(command("s", 3)) {
+            std::thread::yield_now();
+        }
         assert_eq!(sequences(&store, "s"), [1, 3]);
         assert_eq!(numbers(&store, &["s".into()]), [1, 2]);
     }
@@ -294,4 +293,50 @@ fn closing_while_the_disk_fails_ends() {
     assert!(stats.audit_failures.load(Ordering::Relaxed) >= 2, "a lost event is counted");
     disk.heal();
     assert!(sequences(&disk.store(eager()).0, "s").is_empty());
+}
+
+#[test]
+fn the_writer_wakes_at_the_interval_and_not_for_each_event() {
+    let syncs = |events: u64| {
+        let disk = Disk::default();
+        let hour = Durability::Interval(Duration::from_secs(3600));
+        let (store, _) = disk.store(StoreOptions { durability: hour, ..interval() });
+        let before = disk.syncs();
+        assert!((0..events).all(|n| done(store.append(command("s", n)))));
+        store.flush().unwrap();
+        disk.syncs() - before
+    };
+    assert_eq!(syncs(5000), syncs(1), "one commit for all");
+}
+
+#[test]
+fn a_half_full_queue_does_not_wait_for_the_interval() {
+    let disk = Disk::default();
+    let hour = Durability::Interval(Duration::from_secs(3600));
+    let (store, _) = disk.store(StoreOptions { durability: hour, queue: 4, ..interval() });
+    disk.shut();
+    assert!((0..3).all(|n| done(store.append(command("s", n)))));
+    disk.await_sync();
+    disk.release();
+    assert_eq!(sequences(&store, "s"), [0, 1, 2]);
+}
+
+#[test]
+fn zz_bench() {
+    let dir = TempDir::new();
+    let store = Store::open(&dir.file("s.redb"), interval(), Arc::default()).unwrap();
+    let names: Vec<String> = (0..8).map(|i| format!("0192f0c4-7a3b-7c1d-9e2f-00000000000{i}")).collect();
+    for name in &names { store.append(opening(name)); }
+    store.flush().unwrap();
+    let mut appending = Duration::ZERO;
+    let start = std::time::Instant::now();
+    for _ in 0..20 {
+        let events: Vec<Event> = (0..10_000u64).map(|n| { let s = &names[(n / 2 % 8) as usize]; if n % 2 == 0 { command(s, n) } else { finish(s, n) } }).collect();
+        let t = std::time::Instant::now();
+        for e in events { drop(store.append(e)); }
+        appending += t.elapsed();
+        store.flush().unwrap();
+    }
+    println!("append {:?}/event, all {:?}/event", appending / 200_000, start.elapsed() / 200_000);
+    println!("cpu {}", std::fs::read_to_string("/proc/self/stat").unwrap());
 }

@@ -1,19 +1,10 @@
 //! Facts of SQL statements, read with the grammar of the PostgreSQL server.
 
 #[cfg(feature = "native")]
-mod define;
-#[cfg(feature = "native")]
-mod expression;
-#[cfg(feature = "native")]
-mod functions;
-#[cfg(feature = "native")]
-mod query;
-#[cfg(feature = "native")]
 mod read;
+#[cfg(test)]
 #[cfg(feature = "native")]
-mod statement;
-#[cfg(feature = "native")]
-mod walk;
+mod tests;
 
 #[cfg(feature = "native")]
 pub use read::read;

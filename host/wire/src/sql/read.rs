@@ -1,6 +1,15 @@
+//! Reads a text with the server's grammar and walks the whole tree of each statement.
+
+mod define;
+mod expression;
+mod functions;
+mod query;
+mod statement;
+mod walk;
+
 use pg_query::{Error, FingerprintOptions, ParserOptions};
 
-use super::walk::Walker;
+use self::walk::Walker;
 use super::{Facts, Lexing, MAX_TEXT, Unreadable};
 
 /// Reads a text as a server with these settings would. What the server may accept but this reader cannot follow, such as

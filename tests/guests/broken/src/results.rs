@@ -42,7 +42,8 @@ impl Guest for Policy {
             }
             "plan-by-label" => {
                 let hide = |c: &crate::portcullis::policy::facts::Column| c.labels.iter().any(|l| l == "pii");
-                let masked = r.columns().iter().enumerate().filter(|(_, c)| hide(c)).map(|(i, _)| i as u32);
+                let columns = r.columns();
+                let masked = columns.iter().enumerate().filter(|(_, c)| hide(c)).map(|(i, _)| i as u32);
                 rules(masked.map(|i| (i, mask("redact", &[]))).collect())
             }
             b if b.starts_with("filter-") || b.ends_with("-in-filter") => rules(vec![(0, Action::Inspect)]),

@@ -6,7 +6,7 @@ use pg_query::protobuf::{
     VariableSetKind, VariableSetStmt, a_const::Val,
 };
 
-use super::Effects;
+use crate::sql::Effects;
 use super::walk::{Origin, Scope, Source, Walker, strings};
 
 impl<'a> Walker<'a> {

@@ -1,7 +1,7 @@
 //! What is known of functions by their name. A schema is not looked at: extensions can be installed into any, and a function
 //! of the same name elsewhere is rather suspected than missed.
 
-use super::Effects;
+use crate::sql::Effects;
 
 /// What calling a function may do beyond computing a value from its arguments. Functions that users define are unknown: what
 /// they do inside is out of sight here.

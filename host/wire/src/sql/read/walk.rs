@@ -7,7 +7,8 @@ use std::hash::Hash;
 use pg_query::protobuf::{ColumnRef as Reference, Node, RangeVar};
 use pg_query::NodeEnum;
 
-use super::{ColumnRef, Effects, Relation, Statement, functions};
+use super::functions;
+use crate::sql::{ColumnRef, Effects, Relation, Statement};
 
 /// Deeper trees are not walked. The parser's own limit on its protobuf is lower today.
 const MAX_DEPTH: usize = 200;
@@ -317,9 +318,11 @@ impl<'a> Walker<'a> {
 
 /// The strings in a list that holds a name.
 pub(super) fn strings(nodes: &[Node]) -> Vec<&str> {
-    let string = |node: &'_ Node| match &node.node {
-        Some(NodeEnum::String(string)) => Some(string.sval.as_str()),
-        _ => None,
-    };
+    fn string(node: &Node) -> Option<&str> {
+        match &node.node {
+            Some(NodeEnum::String(string)) => Some(&string.sval),
+            _ => None,
+        }
+    }
     nodes.iter().filter_map(string).collect()
 }

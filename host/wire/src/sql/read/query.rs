@@ -9,7 +9,7 @@ use pg_query::protobuf::{
     OnConflictClause, RangeFunction, RangeVar, ReturningClause, SelectStmt, UpdateStmt, WithClause,
 };
 
-use super::Effects;
+use crate::sql::Effects;
 use super::walk::{Origin, Scope, Source, Walker, strings};
 
 impl<'a> Walker<'a> {
@@ -197,7 +197,7 @@ impl<'a> Walker<'a> {
         self.beside(scope, |w| w.maybe(&join.quals));
         for alias in [&join.alias, &join.join_using_alias].into_iter().flatten() {
             let joined = tables(&scope.sources[first..]).collect();
-            scope.add(Source { hidden: true, ..Source::new(&alias.aliasname, Origin::Renamed(joined)) });
+            scope.add_hidden(&alias.aliasname, Origin::Renamed(joined));
         }
     }
 

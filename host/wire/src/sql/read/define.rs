@@ -6,7 +6,7 @@ use pg_query::protobuf::{
     PartitionBoundSpec, PublicationTable, RenameStmt, RoleStmtType, RuleStmt, ViewStmt,
 };
 
-use super::Effects;
+use crate::sql::Effects;
 use super::walk::{Walker, strings};
 
 const DDL: Effects = Effects::DDL;
@@ -275,7 +275,7 @@ impl<'a> Walker<'a> {
                 (BOTH, "ALTER PUBLICATION")
             }
             NodeEnum::ImportForeignSchemaStmt(import) => {
-                self.relations(&import.table_list, Effects::empty());
+                self.relations(&import.table_list, DDL);
                 (BOTH, "IMPORT FOREIGN SCHEMA")
             }
             _ => return None,

@@ -4,7 +4,7 @@
 use pg_query::NodeEnum;
 use pg_query::protobuf::{FuncCall, JsonAggConstructor, JsonBehavior, JsonValueExpr, Node, WindowDef};
 
-use super::Effects;
+use crate::sql::Effects;
 use super::walk::{Walker, strings};
 
 impl<'a> Walker<'a> {

@@ -1,0 +1,157 @@
+//! What a guest can reach: the facts of the question it is asked, and the services that it was granted.
+
+mod facts;
+mod log;
+mod services;
+
+use std::fs::File;
+use std::sync::Arc;
+
+use portcullis_verdict::mask::{Compiled, HashKey, Mask, ValueType};
+use portcullis_verdict::{Command, ResultSet, Session, Statement};
+use wasmtime::component::{HasSelf, Linker, Resource};
+
+use crate::bindings::portcullis::policy as wit;
+use crate::error::EngineError;
+use crate::host::log::LogGate;
+use crate::spec::{Capability, PolicyLimits};
+use crate::state::State;
+
+/// Milliseconds of a clock that never goes back.
+pub(crate) type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// What all policies share.
+pub(crate) struct Shared {
+    pub(crate) now: Clock,
+    random: File,
+    hash: Compiled,
+}
+
+impl Shared {
+    pub(crate) fn new(now: Clock, hash_key: &HashKey) -> Result<Self, EngineError> {
+        let random = File::open("/dev/urandom").map_err(EngineError::Random)?;
+        let hash = Mask::Hash.compile(&ValueType::TEXT, hash_key).unwrap_or(Compiled::Null);
+        Ok(Self { now, random, hash })
+    }
+}
+
+/// What all instances of a policy share.
+pub(crate) struct Services {
+    pub(crate) policy: Arc<str>,
+    pub(crate) limits: PolicyLimits,
+    pub(crate) state: Arc<State>,
+    pub(crate) shared: Arc<Shared>,
+    log: LogGate,
+}
+
+impl Services {
+    pub(crate) fn new(policy: Arc<str>, limits: PolicyLimits, state: Arc<State>, shared: Arc<Shared>) -> Self {
+        Self { policy, limits, state, shared, log: LogGate::default() }
+    }
+}
+
+/// What one instance can reach.
+pub(crate) struct Host {
+    session: Option<Arc<Session>>,
+    services: Arc<Services>,
+    pub(crate) memory: Memory,
+    question: Question,
+    /// Handles of statements are numbered through all questions, so that a stale one is never taken for another.
+    first_statement: u32,
+}
+
+/// What the guest is being asked about.
+#[derive(Default)]
+pub(crate) struct Question {
+    command: Option<(Arc<Command>, Arc<Statement>)>,
+    result: Option<Arc<ResultSet>>,
+    /// Why facts that the guest asked for are not there.
+    unread: Option<String>,
+}
+
+impl Question {
+    /// About this command with this statement, which a policy before may have rewritten.
+    pub(crate) fn command(command: &Arc<Command>, statement: &Arc<Statement>) -> Self {
+        Self { command: Some((command.clone(), statement.clone())), ..Self::default() }
+    }
+
+    /// About this result of a command.
+    pub(crate) fn result(command: &Arc<Command>, result: &Arc<ResultSet>) -> Self {
+        Self { result: Some(result.clone()), ..Self::command(command, &command.statement) }
+    }
+}
+
+impl Host {
+    pub(crate) fn new(session: Option<Arc<Session>>, services: Arc<Services>) -> Self {
+        let memory = Memory { limit: services.limits.memory_bytes as usize, used: 0, refused: false };
+        Self { session, services, memory, question: Question::default(), first_statement: 0 }
+    }
+
+    /// Sets what the next call is about.
+    pub(crate) fn ask(&mut self, question: Question) {
+        self.question = question;
+        self.memory.refused = false;
+    }
+
+    /// Forgets the question. Returns why facts that the guest asked for were not there, if it did.
+    pub(crate) fn answered(&mut self) -> Option<String> {
+        let question = std::mem::take(&mut self.question);
+        if let Some((_, statement)) = &question.command {
+            let count = statement.facts.sql.as_ref().map_or(0, Vec::len);
+            self.first_statement = self.first_statement.wrapping_add(count as u32);
+        }
+        question.unread
+    }
+}
+
+/// The one session, command or result that a question is about. Borrowed handles do not outlive the call.
+pub(crate) fn handle<T: 'static>() -> Resource<T> {
+    Resource::new_borrow(0)
+}
+
+/// Offers what is always available and what was granted, and nothing else.
+pub(crate) fn link(linker: &mut Linker<Host>, granted: impl Fn(Capability) -> bool) -> wasmtime::Result<()> {
+    type Own = HasSelf<Host>;
+    wit::types::add_to_linker::<Host, Own>(linker, |h| h)?;
+    wit::facts::add_to_linker::<Host, Own>(linker, |h| h)?;
+    wit::log::add_to_linker::<Host, Own>(linker, |h| h)?;
+    wit::detect::add_to_linker::<Host, Own>(linker, |h| h)?;
+    if granted(Capability::Clock) {
+        wit::clock::add_to_linker::<Host, Own>(linker, |h| h)?;
+    }
+    if granted(Capability::Random) {
+        wit::random::add_to_linker::<Host, Own>(linker, |h| h)?;
+    }
+    if granted(Capability::State) {
+        wit::state::add_to_linker::<Host, Own>(linker, |h| h)?;
+    }
+    if granted(Capability::Crypto) {
+        wit::crypto::add_to_linker::<Host, Own>(linker, |h| h)?;
+    }
+    Ok(())
+}
+
+/// Bounds the memory of one instance and remembers a refusal, to tell it from other traps.
+pub(crate) struct Memory {
+    limit: usize,
+    used: usize,
+    pub(crate) refused: bool,
+}
+
+/// The most entries of all tables of an instance: function pointers, mostly.
+const MAX_TABLE_ELEMENTS: usize = 100_000;
+
+impl wasmtime::ResourceLimiter for Memory {
+    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        let used = self.used.saturating_add(desired.saturating_sub(current));
+        self.refused |= used > self.limit;
+        if used <= self.limit {
+            self.used = used;
+        }
+        Ok(used <= self.limit)
+    }
+
+    fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(desired <= MAX_TABLE_ELEMENTS)
+    }
+}

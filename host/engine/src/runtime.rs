@@ -1,0 +1,133 @@
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use wasmtime::{Cache, CacheConfig, Config, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+use crate::error::EngineError;
+
+/// The most memory that one instance can be given: what the pool reserves of the address space for each.
+pub(crate) const MAX_MEMORY: u64 = 1 << 32;
+
+/// How long one tick of the epoch lasts.
+const TICK: Duration = Duration::from_millis(5);
+
+/// No call lasts longer than this many idle ticks: ten times the longest `call_ms`, and some more.
+const IDLE_TICKS: u32 = 10 * 60_000 / TICK.as_millis() as u32 + 10;
+
+/// wasmtime and the thread that enforces time limits.
+pub(crate) struct Runtime {
+    pub(crate) engine: wasmtime::Engine,
+    pulse: Arc<Pulse>,
+    ticker: Option<JoinHandle<()>>,
+}
+
+/// What calls and the ticking thread tell each other.
+#[derive(Default)]
+struct Pulse {
+    /// A call began since the last tick.
+    busy: AtomicBool,
+    stop: AtomicBool,
+}
+
+impl Runtime {
+    pub(crate) fn new(cache_dir: Option<&Path>, max_instances: u32) -> Result<Self, EngineError> {
+        let mut config = configuration(max_instances);
+        if let Some(dir) = cache_dir {
+            config.cache(Some(private_cache(dir)?));
+        }
+        let engine = wasmtime::Engine::new(&config)
+            .map_err(|e| EngineError::Runtime { max_instances, reason: e.root_cause().to_string() })?;
+        let pulse = Arc::new(Pulse::default());
+        let ticker = thread::Builder::new().name("policy-clock".into());
+        let (ticking, told) = (engine.clone(), pulse.clone());
+        let ticker = ticker.spawn(move || tick(&ticking, &told)).map_err(EngineError::Thread)?;
+        Ok(Self { engine, pulse, ticker: Some(ticker) })
+    }
+
+    /// To be called before each call into a guest, so that the epoch advances. Returns its deadline in ticks.
+    pub(crate) fn deadline(&self, ms: u64) -> u64 {
+        if !self.pulse.busy.load(Ordering::Relaxed) {
+            self.pulse.busy.store(true, Ordering::SeqCst);
+            if let Some(ticker) = &self.ticker {
+                ticker.thread().unpark();
+            }
+        }
+        // The current tick is under way already and does not count.
+        ms.div_ceil(TICK.as_millis() as u64) + 1
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        self.pulse.stop.store(true, Ordering::SeqCst);
+        if let Some(ticker) = self.ticker.take() {
+            ticker.thread().unpark();
+            // It cannot panic; and nothing depends on it any more.
+            let _ = ticker.join();
+        }
+    }
+}
+
+/// Ticks while calls may be under way and sleeps otherwise: an idle gateway costs nothing.
+fn tick(engine: &wasmtime::Engine, pulse: &Pulse) {
+    let mut idle = 0;
+    while !pulse.stop.load(Ordering::SeqCst) {
+        if idle > IDLE_TICKS && !pulse.busy.load(Ordering::SeqCst) {
+            thread::park();
+        }
+        thread::sleep(TICK);
+        engine.increment_epoch();
+        idle = if pulse.busy.swap(false, Ordering::SeqCst) { 0 } else { idle.saturating_add(1) };
+    }
+}
+
+fn configuration(max_instances: u32) -> Config {
+    let mut pool = PoolingAllocationConfig::new();
+    // wit-component makes three core instances of a Rust guest: the module, a shim and what fixes the shim up.
+    let core = max_instances.saturating_mul(4);
+    pool.total_component_instances(max_instances)
+        .total_core_instances(core)
+        .total_memories(max_instances.saturating_mul(2))
+        .total_tables(core)
+        .max_core_instances_per_component(64)
+        .max_memories_per_component(8)
+        .max_tables_per_component(64)
+        .max_memory_size(MAX_MEMORY as usize);
+    let mut config = Config::new();
+    config
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
+        .concurrency_support(false)
+        .epoch_interruption(true)
+        .wasm_component_model(true)
+        .wasm_memory64(false)
+        .max_wasm_stack(512 << 10);
+    config
+}
+
+/// Compiled code is native code: nobody else may write it or even read it.
+fn private_cache(dir: &Path) -> Result<Cache, EngineError> {
+    use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+    let unusable = |reason: String| EngineError::Cache { path: dir.display().to_string(), reason };
+    let failed = |e: std::io::Error| unusable(e.to_string());
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
+    let dir = dir.canonicalize().map_err(failed)?;
+    let found = dir.metadata().map_err(failed)?;
+    let mode = found.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(unusable(format!(
+            "others may enter it (mode {mode:o}); it holds native code, so `chmod 700` it or name another in `cache_dir`"
+        )));
+    }
+    // A file made here belongs to whoever runs the gateway.
+    let probe = dir.join(".owner");
+    let own = std::fs::File::create(&probe).and_then(|f| f.metadata()).map_err(failed)?.uid();
+    if found.uid() != own {
+        return Err(unusable(format!("it belongs to user {}, and the gateway runs as user {own}", found.uid())));
+    }
+    let mut config = CacheConfig::new();
+    config.with_directory(dir);
+    Cache::new(config).map_err(|e| unusable(e.root_cause().to_string()))
+}

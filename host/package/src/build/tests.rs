@@ -1,0 +1,87 @@
+use super::*;
+use crate::component::tests::{WIT, metadata};
+use crate::package::tests::{Dir, MINIMAL};
+
+/// A guest without dependencies from a registry: what bindings would be generated is spelled out.
+const GUEST: &str = r#"
+#[used]
+#[unsafe(link_section = "component-type:guest")]
+static TYPE: [u8; include_bytes!("world.bin").len()] = *include_bytes!("world.bin");
+
+#[unsafe(export_name = "portcullis:policy/lifecycle@0.1.0#configure")]
+pub extern "C" fn configure() {
+    #[link(wasm_import_module = "portcullis:policy/clock@0.1.0")]
+    unsafe extern "C" {
+        #[link_name = "now-ms"]
+        fn now_ms() -> u64;
+    }
+    helper::fail(unsafe { now_ms() });
+}
+"#;
+
+/// The panic message holds the file's name.
+const HELPER: &str = "pub fn fail(n: u64) {\n    if n == 7 {\n        panic!(\"seven\");\n    }\n}\n";
+
+/// A package in `policy/`, its crate in a workspace beside it, and a crate outside the workspace that it depends on.
+fn guest(test: &str) -> (Dir, Package) {
+    let dir = Dir::new(test);
+    let library = |name: &str| format!("[package]\nname = \"{name}\"\nversion = \"1.2.3\"\nedition = \"2024\"\n");
+    dir.put("ws/Cargo.toml", "[workspace]\nresolver = \"3\"\nmembers = [\"guest\", \"other\"]\n");
+    let depends = "[dependencies]\nhelper = { path = \"../../helper\" }\nother = { path = \"../other\" }\n";
+    let cdylib = "[lib]\ncrate-type = [\"cdylib\"]\n";
+    dir.put("ws/guest/Cargo.toml", library("guest") + cdylib + depends);
+    dir.put("ws/guest/src/lib.rs", GUEST);
+    dir.put("ws/guest/src/world.bin", metadata(WIT, "timed"));
+    // A dependency that makes a module of its own, which is not the one to take.
+    dir.put("ws/other/Cargo.toml", library("other") + "[lib]\ncrate-type = [\"cdylib\", \"rlib\"]\n");
+    dir.put("ws/other/src/lib.rs", "");
+    dir.put("helper/Cargo.toml", library("helper"));
+    dir.put("helper/src/lib.rs", HELPER);
+    let sections = "capabilities = [\"clock\"]\n[build]\ncrate = \"../ws/guest\"\n";
+    let manifest = dir.put("policy/policy.toml", format!("{MINIMAL}{sections}"));
+    let package = Package::open(&manifest).unwrap();
+    (dir, package)
+}
+
+#[test]
+fn the_same_source_gives_the_same_component_anywhere() {
+    let mut digests = Vec::new();
+    for place in ["first", "another-place"] {
+        let (dir, package) = guest(place);
+        let mut lines = Vec::new();
+        let built = build(&package, &mut |line| lines.push(line.to_owned())).unwrap();
+        let bytes = package.component().unwrap();
+        assert_eq!((built.component, built.bytes), (dir.path("policy/out/block.wasm"), bytes.len() as u64));
+        let holds = |text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
+        assert!(holds("/helper-1.2.3/src/lib.rs"), "the panic message names no file, so that this tests nothing");
+        assert!(!holds(dir.path("").to_str().unwrap()));
+        assert!(lines.iter().any(|line| line.contains("Compiling guest")), "{lines:?}");
+        digests.push(built.digest);
+    }
+    assert_eq!(digests[0], digests[1]);
+}
+
+#[test]
+fn what_cannot_be_built_says_why() {
+    let (dir, mut package) = guest("broken");
+    let mut error = |package: &Package| build(package, &mut |_| {}).unwrap_err().to_string();
+    package.manifest.package.capabilities.clear();
+    assert!(error(&package).contains("add \"clock\" to `capabilities`"));
+    assert!(!package.component_path().exists());
+
+    dir.put("ws/guest/src/lib.rs", "fn broken() { nowhere() }");
+    let message = error(&package);
+    assert!(message.contains("`cargo build` failed") && message.contains("`nowhere`"), "{message}");
+
+    dir.put("ws/guest/src/lib.rs", "");
+    let manifest = std::fs::read_to_string(dir.path("ws/guest/Cargo.toml")).unwrap();
+    dir.put("ws/guest/Cargo.toml", manifest.replace("cdylib", "rlib"));
+    assert!(error(&package).contains("add `crate-type = [\"cdylib\"]`"));
+
+    dir.put("ws/guest/Cargo.toml", "[package\n");
+    assert!(error(&package).contains("`cargo metadata` failed"));
+    std::fs::remove_file(dir.path("ws/guest/Cargo.toml")).unwrap();
+    assert!(error(&package).contains("ws/guest/Cargo.toml cannot be read"));
+    package.manifest.build = None;
+    assert!(error(&package).contains("no [build] section"));
+}
