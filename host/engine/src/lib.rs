@@ -4,9 +4,20 @@
 //! force. The engine implements [`Decide`](portcullis_verdict::Decide): each session gets a judge with instances of its
 //! own, started at their first question and dropped after any fault.
 
+mod answer;
+mod bindings;
+mod detect;
 mod engine;
 mod error;
+mod health;
+mod host;
+mod instance;
+mod judge;
+mod policy;
+mod rows;
+mod runtime;
 mod spec;
+mod state;
 
 pub use engine::{Engine, EngineOptions, Inspection, PolicySet};
 pub use error::{EngineError, LoadError, Problem};

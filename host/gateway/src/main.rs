@@ -1,5 +1,6 @@
 //! `portcullis`: the command line, the configuration, and the wiring of the gateway.
 
+mod admin;
 mod cli;
 mod client;
 mod config;
@@ -9,6 +10,7 @@ mod password;
 mod policy;
 mod serve;
 mod show;
+mod summary;
 mod watch;
 
 use std::process::ExitCode;
@@ -25,7 +27,7 @@ fn main() -> ExitCode {
         Err(error) => {
             let shown = match error.downcast_ref::<config::Refused>() {
                 Some(refused) => refused.to_string(),
-                None => format!("error: {}", show::safe(&format!("{error:#}"))),
+                None => format!("error: {}", show::safe_lines(&format!("{error:#}"))),
             };
             eprintln!("{shown}");
             ExitCode::FAILURE

@@ -69,7 +69,8 @@ impl Commands for Block {
                 Verdict::deny(message).finding(rule, what)
             }
             None if !parsed && self.unreadable == Unreadable::Deny => {
-                let message = "the gateway cannot read this command, so that no rule could be checked; write it in a simpler way";
+                let message =
+                    "the gateway cannot read this command, so that no rule could be checked; write it in a simpler way";
                 Verdict::deny(message).finding("unreadable", "the command was not read")
             }
             None => Verdict::allow(),

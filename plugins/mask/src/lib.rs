@@ -1,1 +1,80 @@
-//! x
+//! Hides columns and personal data in results.
+
+mod detect;
+mod rule;
+
+use detect::{Detect, DetectSettings};
+use portcullis_sdk::{
+    Action, BatchResult, Chunk, Column, Command, Error, Plan, Policy, ResultSet, Rows, Session, SettingError,
+    SettingErrors,
+};
+use rule::{Rule, RuleSettings};
+use serde::Deserialize;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Settings {
+    #[serde(default)]
+    rules: Vec<RuleSettings>,
+    detect: Option<DetectSettings>,
+}
+
+#[derive(Debug)]
+struct Mask {
+    rules: Vec<Rule>,
+    detect: Option<Detect>,
+}
+
+impl Policy for Mask {
+    type Settings = Settings;
+
+    fn new(settings: Settings) -> Result<Self, Vec<SettingError>> {
+        let mut errors = SettingErrors::default();
+        let rules = settings.rules.into_iter().enumerate();
+        let rules: Vec<Rule> = rules.map(|(i, r)| Rule::read(&format!("/rules/{i}"), r, &mut errors)).collect();
+        let detect = settings.detect.map(|d| Detect::read(d, &mut errors));
+        errors.check(!rules.is_empty() || detect.is_some(), "", "there is nothing to hide; give `rules` or `detect`");
+        errors.or(Self { rules, detect })
+    }
+}
+
+impl Mask {
+    /// What the first rule that selects the column says; a principal's exceptions make room for the next rule.
+    fn action(&self, groups: &[String], column: &Column) -> Option<Action> {
+        self.rules.iter().filter(|r| !r.excepts(groups)).find_map(|r| r.action(column))
+    }
+}
+
+impl Rows for Mask {
+    fn plan(&mut self, session: &Session, _: &Command, result: &ResultSet) -> Result<Plan, Error> {
+        let groups = session.groups();
+        let detect = self.detect.as_ref().filter(|d| !d.excepts(&groups));
+        let mut plan = Plan::keep();
+        for (index, column) in (0..).zip(result.columns()) {
+            let inspected = || detect.is_some_and(|d| d.selects(&column)).then_some(Action::Inspect);
+            if let Some(action) = self.action(&groups, &column).or_else(inspected) {
+                plan.push(index, action);
+            }
+        }
+        Ok(plan)
+    }
+
+    fn filter(
+        &mut self,
+        _: &Session,
+        _: &Command,
+        result: &ResultSet,
+        _: u32,
+        chunks: &[Chunk],
+    ) -> Result<BatchResult, Error> {
+        let Some(detect) = &self.detect else {
+            return Err(Error::new("no-detect", "the policy was handed values that it did not ask for"));
+        };
+        Ok(BatchResult::edits(detect.edits(result, chunks)))
+    }
+}
+
+portcullis_sdk::export!(Mask: rows);
+
+#[cfg(test)]
+mod tests;

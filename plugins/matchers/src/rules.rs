@@ -220,7 +220,8 @@ impl Conditions {
         if !self.verbs.is_empty() && !self.verbs.iter().any(|v| v.matches(s.verb())) {
             return None;
         }
-        let only_verbs = self.effects.is_empty() && !self.missing_where && self.relations.len() + self.functions.len() == 0;
+        let only_verbs =
+            self.effects.is_empty() && !self.missing_where && self.relations.len() + self.functions.len() == 0;
         if only_verbs || opaque == Opaque::Match && s.effects().contains(Effects::OPAQUE) {
             return Some(s.verb().to_owned());
         }

@@ -47,6 +47,7 @@ mod rows;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 
+pub use answers::SettingErrors;
 pub use bindings::imports::portcullis::policy::facts::{Column, ColumnRef, Effects, Parameter, Phase, Relation};
 pub use bindings::imports::portcullis::policy::types::{
     Approval, Decision, Error, Finding, Reuse, SettingError, Verdict,
@@ -54,7 +55,6 @@ pub use bindings::imports::portcullis::policy::types::{
 pub use bindings::rows::exports::portcullis::policy::rows::{
     Action, BatchResult, Chunk, Edit, Mask, Patch, Plan, Rule, Spans,
 };
-pub use answers::SettingErrors;
 pub use policy::{Commands, Policy, Rows, load};
 
 #[cfg(target_arch = "wasm32")]

@@ -23,7 +23,7 @@ use rustls::RootCertStore;
 use rustls::sign::CertifiedKey;
 use secrecy::zeroize::Zeroizing;
 
-pub(crate) use model::{Durability, File, LogFormat, Role};
+pub(crate) use model::{Durability, File, LogFormat, PolicyMode, Role, TargetTls};
 pub(crate) use problem::Problem;
 use problem::{Report, at};
 pub(crate) use tls::{Certificate, server as tls_server};

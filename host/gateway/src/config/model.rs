@@ -322,7 +322,7 @@ pub(crate) struct Masking {
 }
 
 /// What the gateway writes to standard error.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Log {
     /// Lines for people or for machines.

@@ -185,7 +185,7 @@ mod tests {
 
     fn connect(password: Option<&str>) -> Connect {
         let mut c = Connect::new("app", "shop", password.map(String::from), &[("a".into(), "b".into())]);
-        assert_eq!(c.take_output(), b"\0\0\0\x26\0\x03\0\0user\0app\0database\0shop\0a\0b\0\0");
+        assert_eq!(c.take_output(), b"\0\0\0\x24\0\x03\0\0user\0app\0database\0shop\0a\0b\0\0");
         c
     }
 

@@ -1,17 +1,215 @@
+use proptest::prelude::*;
+
 use super::*;
-#[test]
-fn dump() {
-    for line in std::fs::read_to_string("/tmp/cases.sql").unwrap().lines().filter(|l| !l.is_empty()) {
-        println!("{line}\n    {}", match read(line, Lexing::default()) { Err(e) => format!("ERR {e}"), Ok(f) => f.statements.iter().map(show).collect::<Vec<_>>().join("  ;;  ") });
+
+/// A statement in one line: its verb (with `!` when a WHERE is missing), effects, relations, columns and functions.
+fn line(statement: &Statement) -> String {
+    let dotted = |parts: &[&str]| parts.iter().filter(|part| !part.is_empty()).copied().collect::<Vec<_>>().join(".");
+    let relation = |r: &Relation| format!("{}:{}", dotted(&[&r.schema, &r.name]), letters(r.effects));
+    let column = |c: &ColumnRef| match c.relation.as_str() {
+        "" => format!("?.{}", c.name),
+        relation => dotted(&[&c.schema, relation, &c.name]),
+    };
+    let parts = [
+        format!("{}{}", statement.verb, if statement.has_where { "" } else { "!" }),
+        letters(statement.effects),
+        statement.relations.iter().map(relation).collect::<Vec<_>>().join(" "),
+        statement.columns_read.iter().map(column).collect::<Vec<_>>().join(" "),
+        statement.functions.join(" "),
+    ];
+    parts.map(|part| if part.is_empty() { "-".into() } else { part }).join(" | ")
+}
+
+/// Read, Write, Ddl, Privilege, Session, Transaction, copy In, copy Out, File, X for opaque.
+fn letters(effects: Effects) -> String {
+    "rwdpstiofx".chars().enumerate().filter(|(bit, _)| effects.bits() >> bit & 1 == 1).map(|(_, letter)| letter).collect()
+}
+
+fn facts(text: &str) -> Facts {
+    read(text, Lexing::default()).unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+/// Each line of a table is a text and, after `=>`, the lines of its statements with `;;` between them.
+fn check(table: &str) {
+    for row in table.lines().map(str::trim).filter(|row| !row.is_empty()) {
+        let (text, expected) = row.split_once(" => ").unwrap_or_else(|| panic!("a row without `=>`: {row}"));
+        let found: Vec<_> = facts(text.trim()).statements.iter().map(line).collect();
+        assert_eq!(found.join(" ;; "), expected.trim(), "{text}");
     }
 }
-fn letters(effects: Effects) -> String {
-    "rwdpstiofx".chars().enumerate().filter(|(bit, _)| effects.bits() >> bit & 1 == 1).map(|(_, c)| c).collect()
+
+#[test]
+fn statements_do_what_the_table_says() {
+    check(include_str!("tests/data.txt"));
+    check(include_str!("tests/session.txt"));
+    check(include_str!("tests/definitions.txt"));
 }
-fn show(s: &Statement) -> String {
-    let dot = |parts: &[&str]| parts.iter().filter(|p| !p.is_empty()).copied().collect::<Vec<_>>().join(".");
-    let relations: Vec<_> = s.relations.iter().map(|r| format!("{}:{}", dot(&[&r.schema, &r.name]), letters(r.effects))).collect();
-    let columns: Vec<_> = s.columns_read.iter().map(|c| if c.relation.is_empty() { format!("?.{}", c.name) } else { dot(&[&c.schema, &c.relation, &c.name]) }).collect();
-    let parts = [format!("{}{}", s.verb, if s.has_where { "" } else { "!" }), letters(s.effects), relations.join(" "), columns.join(" "), s.functions.join(" ")];
-    parts.iter().map(|p| if p.is_empty() { "-" } else { p }).collect::<Vec<_>>().join(" | ")
+
+/// Whatever stands at an expression's place is seen: no part of any statement is skipped.
+#[test]
+fn a_query_is_seen_wherever_an_expression_may_stand() {
+    for template in include_str!("tests/places.txt").lines().filter(|template| !template.is_empty()) {
+        assert!(template.contains('#'), "{template}");
+        let text = template.replace('#', "(SELECT leak(secret) FROM hidden)");
+        let all = facts(&text).statements;
+        let seen = all.iter().any(|s| {
+            s.functions.contains(&"leak".into())
+                && s.relations.iter().any(|r| r.name == "hidden" && r.effects.contains(Effects::READ))
+                && s.columns_read.iter().any(|c| c.name == "secret")
+        });
+        assert!(seen, "{text}: {}", all.iter().map(line).collect::<Vec<_>>().join(" ;; "));
+        assert!(all.iter().all(|s| !s.effects.contains(Effects::OPAQUE) || s.verb == "CALL" || s.verb == "EXECUTE"), "{text}");
+    }
+}
+
+#[test]
+fn texts_without_statements_have_no_facts_but_are_read() {
+    for text in ["", " \n", ";", ";;", "-- nothing", "/* nothing /* nested */ */", "--x\r;"] {
+        assert_eq!(facts(text).statements, [], "{text:?}");
+    }
+}
+
+#[test]
+fn an_unreadable_text_is_not_quoted() {
+    let texts = [
+        "SELECT 'secret' FRM t",
+        "SELECT 'secret",
+        "SELECT \"secret",
+        "/* secret",
+        "SELECT 1secret",
+        "secret",
+        "SELECT U&'\\secret'",
+        "SELECT $secret$ x",
+        "DR/**/OP TABLE secret",
+    ];
+    for text in texts {
+        let error = read(text, Lexing::default()).expect_err(text).to_string();
+        assert!(!error.contains("secret") && !error.is_empty(), "{error}");
+    }
+    assert!(read("SELECT '\0'", Lexing::default()).is_err());
+}
+
+#[test]
+fn strings_end_where_the_session_says() {
+    let off = Lexing { standard_conforming_strings: false, ..Lexing::default() };
+    let text = r"SELECT '\'; DROP TABLE t; --'";
+    assert_eq!(facts(text).statements.len(), 2);
+    assert_eq!(read(text, off).unwrap().statements.len(), 1);
+    assert!(read(r"SELECT E'\''", Lexing { backslash_quote: false, ..Lexing::default() }).is_err());
+}
+
+#[test]
+fn fingerprints_fold_literals_and_nothing_else() {
+    let print = |text: &str| facts(text).fingerprint;
+    assert_eq!(print("SELECT a FROM t WHERE b = 'x'"), print("select  a from T /* c */ where b='y' -- d"));
+    for (one, other) in [
+        ("SELECT a FROM t_2024_01", "SELECT a FROM t_2024_02"),
+        ("SELECT x.a FROM t AS x", "SELECT x.a FROM u AS x"),
+        ("SELECT a FROM r.t", "SELECT a FROM s.t"),
+        ("SELECT a FROM t", "SELECT a FROM t; DROP TABLE t"),
+    ] {
+        assert_ne!(print(one), print(other), "{one}");
+    }
+}
+
+#[test]
+fn names_are_folded_and_cut_as_the_server_does() {
+    let long = "A".repeat(70);
+    let statement = facts(&format!("SELECT * FROM {long}")).statements.remove(0);
+    assert_eq!(statement.relations[0].name, "a".repeat(63));
+}
+
+/// Tests run on the 2 MiB stack of a thread, as sessions do.
+#[test]
+fn deep_nesting_is_an_error_and_not_a_crash() {
+    let nest = |open: &str, middle: &str, close: &str, times| open.repeat(times) + middle + &close.repeat(times);
+    for times in [100, 1_000, 20_000] {
+        let texts = [
+            nest("SELECT (", "SELECT 1", ")", times),
+            "SELECT ".to_owned() + &nest("f(", "1", ")", times),
+            "SELECT ".to_owned() + &nest("NOT ", "true", "", times),
+            "SELECT ".to_owned() + &nest("- ", "x", "", times),
+            "SELECT 1".to_owned() + &" + 1".repeat(times),
+            "SELECT * FROM ".to_owned() + &nest("(SELECT * FROM ", "t", ") x", times),
+            "SELECT ".to_owned() + &nest("CASE WHEN a THEN ", "1", " END", times),
+            "SELECT ".to_owned() + &nest("ARRAY[", "1", "]", times),
+            "SELECT 1".to_owned() + &" UNION SELECT 1".repeat(times),
+            "SELECT * FROM t".to_owned() + &" JOIN t ON true".repeat(times),
+            nest("EXPLAIN ANALYZE ", "SELECT 1", "", times),
+        ];
+        for text in texts {
+            assert!(read(&text, Lexing::default()).is_err(), "{times}: {}", &text[..40]);
+        }
+    }
+    // What the grammar flattens may be long.
+    assert_eq!(facts(&("SELECT a".to_owned() + &" OR a".repeat(5_000))).statements.len(), 1);
+    assert_eq!(facts(&"SELECT 1;".repeat(5_000)).statements.len(), 5_000);
+}
+
+#[test]
+fn long_texts_are_refused_and_large_ones_read() {
+    assert!(read(&" ".repeat(MAX_TEXT + 1), Lexing::default()).is_err());
+    let tables: Vec<_> = (0..20_000).map(|i| format!("t{i}")).collect();
+    let statement = facts(&format!("SELECT {} FROM {}", ["*"; 20_000].join(","), tables.join(","))).statements.remove(0);
+    assert_eq!((statement.relations.len(), statement.columns_read.len()), (20_000, 20_000));
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_it_panic(text in any::<String>()) {
+        let _ = read(&text, Lexing::default());
+    }
+
+    #[test]
+    fn no_words_make_it_panic(words in proptest::collection::vec(proptest::sample::select(WORDS), 0..24)) {
+        let _ = read(&words.join(" "), Lexing::default());
+    }
+}
+
+const WORDS: &[&str] = &[
+    "SELECT", "*", "t", "t.*", "FROM", "WHERE", "(", ")", ",", "JOIN", "NATURAL", "USING", "ON", "AS", "x", "1", "=", "DELETE", "UPDATE",
+    "SET", "INSERT", "INTO", "VALUES", "WITH", "RECURSIVE", "UNION", "ALL", "RETURNING", "EXPLAIN", "ANALYZE", "COPY", "TO", "STDOUT",
+    "CREATE", "TABLE", "VIEW", "DROP", "ALTER", "GRANT", "$1", "'s'", "f(", "LATERAL", "ORDER", "BY", "FOR", "OLD", "NEW", ";", ".",
+];
+
+#[test]
+fn dump_tmp() {
+    let mut out = String::new();
+    for text in std::fs::read_to_string("/tmp/cases.sql").unwrap().lines() {
+        if let Ok(f) = read(text, Lexing::default()) {
+            out += &format!("{text} => {}\n", f.statements.iter().map(line).collect::<Vec<_>>().join(" ;; "));
+        } else { out += &format!("ERR {text}\n"); }
+    }
+    std::fs::write("/tmp/cases.out", out).unwrap();
+    for shape in ["SELECT a~ || a", "SELECT ~f(", "~ UNION SELECT 1", "SELECT * FROM ~(SELECT * FROM ", "SELECT * FROM t~ JOIN t ON true"] {
+        let (head, rep) = shape.split_once('~').unwrap();
+        let mut max = 0;
+        for n in 1..200 {
+            let text = match rep {
+                "f(" => head.to_owned() + &rep.repeat(n) + "1" + &")".repeat(n),
+                "(SELECT * FROM " => head.to_owned() + &rep.repeat(n) + "t" + &") x".repeat(n),
+                " UNION SELECT 1" => "SELECT 1".to_owned() + &rep.repeat(n),
+                _ => head.to_owned() + &rep.repeat(n),
+            };
+            if read(&text, Lexing::default()).is_ok() { max = n; }
+        }
+        println!("{shape}: {max}");
+    }
+    println!("node size {}", std::mem::size_of::<pg_query::protobuf::Node>());
+    for (name, text, times) in [
+        ("point", "SELECT abalance FROM pgbench_accounts WHERE aid = 42".to_owned(), 2000),
+        ("join", "SELECT c.id, c.name, o.total FROM customers c JOIN orders o ON o.customer_id = c.id WHERE c.region = 'eu' AND o.total > 100 ORDER BY o.total DESC LIMIT 10".to_owned(), 2000),
+        ("1MB", "SELECT ".to_owned() + &"1,".repeat(500_000) + "1", 1),
+        ("1MBcols", "SELECT ".to_owned() + &"a,".repeat(500_000) + "1 FROM t", 1),
+        ("1MBstmts", ";SELECT".repeat(140_000), 1),
+        ("1MBtables", "SELECT a FROM ".to_owned() + &(0..120_000).map(|i| format!("t{i}")).collect::<Vec<_>>().join(","), 1),
+    ] {
+        let start = std::time::Instant::now();
+        for _ in 0..times { read(&text, Lexing::default()).unwrap(); }
+        let all = start.elapsed() / times;
+        let start = std::time::Instant::now();
+        for _ in 0..times { let _ = pg_query::parse(&text, 0).unwrap(); }
+        println!("{name}: {all:?}, of it parse {:?}", start.elapsed() / times);
+    }
+    println!("{}", std::fs::read_to_string("/proc/self/status").unwrap().lines().find(|l| l.starts_with("VmHWM")).unwrap());
 }

@@ -120,7 +120,10 @@ fn mistakes_in_rules_are_told_with_their_place() {
     let mut paths: Vec<&str> = errors.iter().map(|e| &*e.path).collect();
     paths.sort_unstable();
     let expected = ["effects/1", "functions/0", "name", "pattern", "relations/0", "verbs/1"];
-    assert_eq!(paths, expected.map(|p| format!("/rules/1/{p}")).iter().map(|s| &**s).chain(["/rules/2"]).collect::<Vec<_>>());
+    assert_eq!(
+        paths,
+        expected.map(|p| format!("/rules/1/{p}")).iter().map(|s| &**s).chain(["/rules/2"]).collect::<Vec<_>>()
+    );
     let none = RulesBuilder::<()>::default().build(Opaque::Match).unwrap_err();
     assert_eq!(none[0].path, "/rules");
 }

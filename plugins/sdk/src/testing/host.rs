@@ -28,9 +28,12 @@ pub fn set_state_failing(fails: bool) {
     STATE_FAILS.set(fails);
 }
 
-/// Makes a detector find this text, with this score.
+/// Makes a detector find this text, with this score, and no other.
 pub fn detector(name: &'static str, finds: &'static str, score: u8) {
-    NEEDLES.with_borrow_mut(|all| all.push((name, finds, score)));
+    NEEDLES.with_borrow_mut(|all| {
+        all.retain(|(n, ..)| *n != name);
+        all.push((name, finds, score));
+    });
 }
 
 fn live(key: &str) -> Option<Entry> {

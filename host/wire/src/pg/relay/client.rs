@@ -21,6 +21,8 @@ pub(super) struct Client {
     /// Bytes of a CopyData message that pass, or are dropped, without being looked at.
     streaming: usize,
     stream_passes: bool,
+    /// A Flush was sent for the command that waits, see [`Relay::awaits_copy`].
+    flushed: bool,
 }
 
 /// A question without an answer.
@@ -143,6 +145,8 @@ impl Relay {
             }
             match peek(input)? {
                 None => return Ok(None),
+                // The server may be about to ask for the data.
+                Some((b'd' | b'c' | b'f', _)) if self.awaits_copy() => return Ok(None),
                 // COPY data streams, so that its size needs no bound. What comes outside a COPY is left over from one
                 // that failed, and the server would drop it.
                 Some((b'd', length)) => {
@@ -166,6 +170,18 @@ impl Relay {
                 Taken::Stall => return Ok(None),
             }
         }
+    }
+
+    /// Whether a command that is under way may turn out to be a COPY from the client.
+    fn awaits_copy(&mut self) -> bool {
+        let runs = |p: &Pending| matches!(p, Pending::Execute { .. } | Pending::Simple { .. });
+        let awaits = !self.client.copying && !self.client.skipping && self.pending.iter().any(runs);
+        // The server may keep earlier replies until a Flush or Sync, and the client sends none during a COPY.
+        if awaits && !self.client.flushed && !matches!(self.pending.back(), Some(Pending::Sync)) {
+            self.client.flushed = true;
+            self.flush_server();
+        }
+        awaits
     }
 
     fn take(&mut self, frame: Frame<'_>) -> Result<Taken, WireError> {
@@ -377,6 +393,7 @@ impl Relay {
         let phase = if unit.executes || unit.is_simple() { Phase::Execute } else { Phase::Prepare };
         let portal = unit.portal.as_ref().map(|(_, portal)| portal.clone());
         self.client.asked = Some(Asked { sequence, text: text.clone() });
+        self.client.flushed = self.unit.is_simple();
         Event::Ask(Question { sequence, phase, text, portal })
     }
 

@@ -7,7 +7,7 @@ use pg_query::protobuf::{
 };
 
 use crate::sql::Effects;
-use super::walk::{Walker, strings};
+use super::walk::{Scope, Walker, strings};
 
 const DDL: Effects = Effects::DDL;
 const PRIVILEGE: Effects = Effects::PRIVILEGE;
@@ -116,7 +116,10 @@ impl<'a> Walker<'a> {
 
     /// The commands of a rule count as the statement's own, since others will run them unknowingly.
     fn create_rule(&mut self, rule: &'a RuleStmt) {
-        self.about(rule.relation.as_ref(), DDL, |w| {
+        let Some(named) = &rule.relation else { return };
+        let table = self.relation(named, DDL);
+        self.within(Scope::default(), |w| {
+            w.name_rows(&["old", "new"], table);
             w.maybe(&rule.where_clause);
             w.statements(&rule.actions);
         });

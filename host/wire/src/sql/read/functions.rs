@@ -27,11 +27,27 @@ pub(super) fn effects(schema: &str, name: &str) -> Effects {
 
 /// Whether `alias.name` may be this function applied to the whole row, which it then returns or reveals in part.
 pub(super) fn takes_rows(name: &str) -> bool {
-    const NAMES: [&str; 24] = [
-        "any_value", "array_agg", "concat", "format", "hash_record", "hash_record_extended", "hstore", "json_agg",
-        "json_agg_strict", "json_build_array", "jsonb_agg", "jsonb_agg_strict", "jsonb_build_array", "max", "min",
-        "pg_column_size", "quote_literal", "quote_nullable", "record_out", "record_send", "row_to_json", "string_agg",
-        "to_json", "to_jsonb",
+    const NAMES: [&str; 20] = [
+        "any_value",
+        "array_agg",
+        "concat",
+        "hash_record",
+        "hstore",
+        "json_agg",
+        "json_agg_strict",
+        "json_build_array",
+        "jsonb_agg",
+        "jsonb_agg_strict",
+        "jsonb_build_array",
+        "max",
+        "min",
+        "quote_literal",
+        "quote_nullable",
+        "record_out",
+        "record_send",
+        "row_to_json",
+        "to_json",
+        "to_jsonb",
     ];
     NAMES.binary_search(&name).is_ok()
 }

@@ -10,7 +10,7 @@ use pg_query::protobuf::{
 };
 
 use crate::sql::Effects;
-use super::walk::{Origin, Scope, Source, Walker, strings};
+use super::walk::{Origin, Scope, Source, Walker, strings, table};
 
 impl<'a> Walker<'a> {
     /// Runs `visit` where the names that a WITH clause defines are seen.
@@ -207,23 +207,19 @@ impl<'a> Walker<'a> {
         let Some(named) = named else { return scope };
         let read = if returning.is_some() { Effects::READ } else { Effects::empty() };
         let table = self.relation(named, Effects::WRITE | read);
-        let mut names = vec!["old", "new"];
-        for option in returning.iter().flat_map(|returning| &returning.options) {
-            if let Some(NodeEnum::ReturningOption(option)) = &option.node {
-                names.push(&option.value);
-            }
-        }
-        for name in names {
-            scope.add_hidden(name, Origin::Table(table));
-        }
         scope.add(Source::new(visible_name(named), Origin::Table(table)));
         scope
     }
 
-    fn returning(&mut self, returning: Option<&'a ReturningClause>) {
-        if let Some(returning) = returning {
-            self.each(&returning.exprs);
-        }
+    fn returning(&mut self, named: Option<&'a RangeVar>, returning: Option<&'a ReturningClause>) {
+        let (Some(named), Some(returning)) = (named, returning) else { return };
+        let option = |node: &'a Node| match &node.node {
+            Some(NodeEnum::ReturningOption(option)) => Some(option.value.as_str()),
+            _ => None,
+        };
+        let names: Vec<_> = returning.options.iter().filter_map(option).chain(["old", "new"]).collect();
+        self.name_rows(&names, table(named));
+        self.each(&returning.exprs);
     }
 
     pub(super) fn insert(&mut self, insert: &'a InsertStmt) {
@@ -235,7 +231,7 @@ impl<'a> Walker<'a> {
                 if let Some(conflict) = &insert.on_conflict_clause {
                     w.on_conflict(conflict);
                 }
-                w.returning(insert.returning_clause.as_ref());
+                w.returning(insert.relation.as_ref(), insert.returning_clause.as_ref());
             });
         });
     }
@@ -261,7 +257,7 @@ impl<'a> Walker<'a> {
             w.within(scope, |w| {
                 w.each(&update.target_list);
                 w.condition(update.where_clause.as_deref());
-                w.returning(update.returning_clause.as_ref());
+                w.returning(update.relation.as_ref(), update.returning_clause.as_ref());
             });
         });
     }
@@ -272,7 +268,7 @@ impl<'a> Walker<'a> {
             delete.using_clause.iter().for_each(|item| w.from_item(item, &mut scope));
             w.within(scope, |w| {
                 w.condition(delete.where_clause.as_deref());
-                w.returning(delete.returning_clause.as_ref());
+                w.returning(delete.relation.as_ref(), delete.returning_clause.as_ref());
             });
         });
     }
@@ -286,7 +282,7 @@ impl<'a> Walker<'a> {
             w.within(scope, |w| {
                 w.maybe(&merge.join_condition);
                 w.each(&merge.merge_when_clauses);
-                w.returning(merge.returning_clause.as_ref());
+                w.returning(merge.relation.as_ref(), merge.returning_clause.as_ref());
             });
         });
     }

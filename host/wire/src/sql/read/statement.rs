@@ -250,9 +250,9 @@ impl<'a> Walker<'a> {
         let mut scope = Scope::default();
         if let Some(named) = named {
             let table = self.relation(named, effects);
+            scope.add(Source::new(&named.relname, Origin::Table(table)));
             scope.add_hidden("old", Origin::Table(table));
             scope.add_hidden("new", Origin::Table(table));
-            scope.add(Source::new(&named.relname, Origin::Table(table)));
         }
         self.within(scope, visit);
     }

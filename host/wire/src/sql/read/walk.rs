@@ -33,7 +33,7 @@ pub(super) struct Source<'a> {
     pub(super) alias: &'a str,
     pub(super) origin: Origin<'a>,
     /// Reached by its alias only, as OLD and NEW are.
-    pub(super) hidden: bool,
+    hidden: bool,
     starred: bool,
 }
 
@@ -57,8 +57,11 @@ impl<'a> Scope<'a> {
         self.sources.push(source);
     }
 
+    /// Adds what is reached by its alias only, unless something else has that name.
     pub(super) fn add_hidden(&mut self, alias: &'a str, origin: Origin<'a>) {
-        self.add(Source { hidden: true, ..Source::new(alias, origin) });
+        if !self.by_alias.contains_key(alias) {
+            self.add(Source { hidden: true, ..Source::new(alias, origin) });
+        }
     }
 }
 
@@ -154,7 +157,7 @@ impl<'a> Walker<'a> {
 
     /// Notes what is done to a relation.
     pub(super) fn relation(&mut self, named: &'a RangeVar, effects: Effects) -> Table<'a> {
-        let table = (named.schemaname.as_str(), named.relname.as_str());
+        let table = table(named);
         self.table(table, effects);
         table
     }
@@ -186,6 +189,13 @@ impl<'a> Walker<'a> {
         self.scopes.push(scope);
         visit(self);
         self.scopes.pop().expect("what was pushed above")
+    }
+
+    /// Adds names for the rows of a relation to the innermost level.
+    pub(super) fn name_rows(&mut self, names: &[&'a str], table: Table<'a>) {
+        if let Some(scope) = self.scopes.last_mut() {
+            names.iter().for_each(|name| scope.add_hidden(name, Origin::Table(table)));
+        }
     }
 
     pub(super) fn is_common(&self, named: &RangeVar) -> bool {
@@ -314,6 +324,10 @@ impl<'a> Walker<'a> {
             Origin::Function => _ = self.columns.insert((("", ""), "*")),
         }
     }
+}
+
+pub(super) fn table(named: &RangeVar) -> Table<'_> {
+    (&named.schemaname, &named.relname)
 }
 
 /// The strings in a list that holds a name.

@@ -1,0 +1,226 @@
+use std::sync::{Arc, Weak};
+
+use portcullis_verdict::{
+    Answer, Batch, Chain, Command, Denial, Fault, Finding, Grant, Judge, Kind, Mode, Phase, ResultSet, RowPlan, Ruling,
+    Session, Snapshot, Statement, Step, Verdict, Wants,
+};
+
+use crate::answer::{self, Asked};
+use crate::engine::{Inner, Installed};
+use crate::host::{Question, handle};
+use crate::instance::Instance;
+use crate::policy::Policy;
+
+/// Decides for one session, with instances of its own.
+pub(crate) struct SessionJudge {
+    inner: Arc<Inner>,
+    session: Arc<Session>,
+    instances: Vec<Slot>,
+    /// The newest set that was asked, and this session's chain in it.
+    generation: Option<u64>,
+    chain: Option<Arc<[Arc<Policy>]>>,
+    /// Whether some instance is not of that chain: it is kept while commands that its set decided are under way.
+    superseded: bool,
+}
+
+struct Slot {
+    policy: Arc<Policy>,
+    /// The newest set for which it was asked.
+    set: Weak<Installed>,
+    instance: Instance,
+}
+
+impl SessionJudge {
+    pub(crate) fn new(inner: Arc<Inner>, session: Arc<Session>) -> Self {
+        Self { inner, session, instances: Vec::new(), generation: None, chain: None, superseded: false }
+    }
+
+    /// The set in force. Instances that nothing needs any more are dropped on the way.
+    fn current(&mut self) -> Arc<Installed> {
+        let set = self.inner.current.load_full();
+        if self.generation != Some(set.generation) {
+            self.generation = Some(set.generation);
+            self.chain = set.set.chains.get(&self.session.target.name).cloned();
+            self.superseded = true;
+        }
+        if self.superseded {
+            let chain = self.chain.as_deref().unwrap_or_default();
+            let in_force = |slot: &Slot| chain.iter().any(|p| Arc::ptr_eq(p, &slot.policy));
+            self.instances.retain(|slot| in_force(slot) || slot.set.strong_count() > 0);
+            self.superseded = !self.instances.iter().all(in_force);
+        }
+        set
+    }
+
+    /// Asks one policy one question, unless it is held closed.
+    pub(crate) fn ask<T>(
+        &mut self,
+        set: &Arc<Installed>,
+        policy: &Arc<Policy>,
+        question: impl FnOnce(&Inner, &mut Instance) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        let inner = self.inner.clone();
+        policy.health.admit(&*inner.shared.now)?;
+        let outcome = self.instance(set, policy).and_then(|at| {
+            let slot = &mut self.instances[at];
+            let outcome = question(&inner, &mut slot.instance);
+            if slot.instance.dead {
+                self.instances.swap_remove(at);
+            }
+            outcome
+        });
+        policy.health.settle(&outcome, &*inner.shared.now);
+        if let Err(fault) = &outcome {
+            let policy = &*policy.name;
+            tracing::warn!(target: "portcullis::policy", policy, session = &*self.session.id, "the policy {fault}");
+        }
+        outcome
+    }
+
+    /// The place of this session's instance of a policy, which is started if need be.
+    fn instance(&mut self, set: &Arc<Installed>, policy: &Arc<Policy>) -> Result<usize, Fault> {
+        if let Some(at) = self.instances.iter().position(|slot| Arc::ptr_eq(&slot.policy, policy)) {
+            let slot = &mut self.instances[at];
+            if !std::ptr::eq(slot.set.as_ptr(), Arc::as_ptr(set)) {
+                slot.set = Arc::downgrade(set);
+            }
+            return Ok(at);
+        }
+        let instance = Instance::start(&self.inner.runtime, policy, &self.session)?;
+        self.instances.push(Slot { policy: policy.clone(), set: Arc::downgrade(set), instance });
+        Ok(self.instances.len() - 1)
+    }
+
+    /// The chain that a set has for this session's target.
+    pub(crate) fn chain_of(&self, set: &Installed) -> Option<Arc<[Arc<Policy>]>> {
+        set.set.chains.get(&self.session.target.name).cloned()
+    }
+
+    /// Nothing is known about the target: it is in no configuration that was put in force.
+    fn unknown_target(&self) -> Denial {
+        Denial::by_gateway(format!("no policies are in force for the target `{}`", self.session.target.name))
+    }
+
+    fn decide(
+        &mut self,
+        set: &Arc<Installed>,
+        policy: &Arc<Policy>,
+        command: &Arc<Command>,
+        statement: &Arc<Statement>,
+        grant: Option<&Grant>,
+    ) -> Answer {
+        let outcome = self.ask(set, policy, |inner, instance| {
+            let question = Question::command(command, statement);
+            match grant {
+                None => answer::verdict(
+                    instance.decide(&inner.runtime, question, |hooks, s| hooks.call_check(s, handle(), handle()))?,
+                    Asked::Check,
+                ),
+                Some(grant) => answer::verdict(
+                    instance.decide(&inner.runtime, question, |hooks, s| {
+                        hooks.call_approved(s, handle(), handle(), &grant.approvers)
+                    })?,
+                    Asked::Approved,
+                ),
+            }
+        });
+        told(policy, outcome)
+    }
+}
+
+fn told(policy: &Policy, outcome: Result<(Verdict, Vec<Finding>), Fault>) -> Answer {
+    let (verdict, findings) = match outcome {
+        Ok((verdict, findings)) => (Ok(verdict), findings),
+        Err(fault) => (Err(fault), Vec::new()),
+    };
+    Answer { policy: policy.name.clone(), digest: policy.digest.clone(), mode: policy.mode, verdict, findings }
+}
+
+/// The gateway's own refusal, as an answer of a chain.
+fn refused(denial: Denial) -> Answer {
+    Answer {
+        policy: denial.policy,
+        digest: "".into(),
+        mode: Mode::Enforce,
+        verdict: Ok(Verdict::Deny(denial.message)),
+        findings: Vec::new(),
+    }
+}
+
+impl Judge for SessionJudge {
+    fn wants(&mut self, kind: Kind) -> Wants {
+        self.current();
+        match &self.chain {
+            Some(chain) => Wants {
+                commands: chain.iter().any(|p| p.checks(kind)),
+                rows: chain.iter().any(|p| p.edits()),
+            },
+            // Everything is to be asked about, so that everything is denied.
+            None => Wants { commands: true, rows: true },
+        }
+    }
+
+    fn open(&mut self) -> Ruling {
+        let set = self.current();
+        let mut ruling = Chain::new(0, Phase::Execute, set.snapshot());
+        let Some(chain) = self.chain.clone() else {
+            ruling.push(refused(self.unknown_target()));
+            return ruling.conclude();
+        };
+        for policy in chain.iter().filter(|p| p.hooks.commands.is_some()) {
+            let outcome = self.ask(&set, policy, |inner, instance| {
+                let question = Question::default();
+                let answer = instance.decide(&inner.runtime, question, |hooks, s| hooks.call_open(s, handle()))?;
+                answer::verdict(answer, Asked::Open)
+            });
+            if ruling.push(told(policy, outcome)) == Step::Stop {
+                break;
+            }
+        }
+        ruling.conclude()
+    }
+
+    fn check(&mut self, command: &Arc<Command>, grants: &[Grant], read: &dyn Fn(&str) -> Arc<Statement>) -> Ruling {
+        let set = self.current();
+        let mut ruling = Chain::new(command.sequence, command.phase, set.snapshot());
+        let Some(chain) = self.chain.clone() else {
+            ruling.push(refused(self.unknown_target()));
+            return ruling.conclude();
+        };
+        let kind = command.statement.kind;
+        let mut statement = command.statement.clone();
+        for policy in chain.iter().filter(|p| p.checks(kind)) {
+            let grant = grants.iter().find(|g| g.policy == policy.name);
+            let answer = self.decide(&set, policy, command, &statement, grant);
+            match ruling.push(answer) {
+                Step::Continue => {}
+                Step::Rewrite(text) => {
+                    statement = read(&text);
+                    ruling.rewritten(statement.clone());
+                }
+                Step::Stop => break,
+            }
+        }
+        ruling.conclude()
+    }
+
+    fn plan(
+        &mut self,
+        snapshot: &Snapshot,
+        command: &Arc<Command>,
+        result: &Arc<ResultSet>,
+    ) -> Result<RowPlan, Denial> {
+        self.plan_rows(snapshot, command, result)
+    }
+
+    fn filter(
+        &mut self,
+        snapshot: &Snapshot,
+        command: &Arc<Command>,
+        result: &Arc<ResultSet>,
+        plan: &RowPlan,
+        batch: &mut Batch,
+    ) -> Result<(), Denial> {
+        self.filter_rows(snapshot, command, result, plan, batch)
+    }
+}
