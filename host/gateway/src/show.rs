@@ -90,7 +90,9 @@ pub(crate) fn story(events: &[StoredEvent]) -> String {
         };
         let mut lines = told.lines();
         let _ = writeln!(out, "{at}  {}", lines.next().unwrap_or_default());
-        lines.for_each(|line| drop(writeln!(out, "{:1$}  {line}", "", at.len())));
+        for line in lines {
+            let _ = writeln!(out, "{:1$}  {line}", "", at.len());
+        }
     }
     out
 }
@@ -146,7 +148,9 @@ fn finished(finish: &FinishEvent) -> String {
 
 /// A text on lines of its own; where a line begins is visible.
 fn quote(out: &mut String, lead: &str, text: &str) {
-    text.split('\n').for_each(|line| drop(writeln!(out, "  {lead}| {}", safe(line.strip_suffix('\r').unwrap_or(line)))));
+    for line in text.split('\n') {
+        let _ = writeln!(out, "  {lead}| {}", safe(line.strip_suffix('\r').unwrap_or(line)));
+    }
 }
 
 /// Approval requests in a table.
@@ -168,7 +172,7 @@ pub(crate) fn approvals(views: &[ApprovalView]) -> String {
 /// One approval request, with the exact text that would run.
 pub(crate) fn approval(view: &ApprovalView) -> String {
     let mut out = String::new();
-    let mut line = |name: &str, value: &str| drop(writeln!(out, "{name:<10}{}", safe(value)));
+    let mut line = |name: &str, value: &str| out.push_str(&format!("{name:<10}{}\n", safe(value)));
     line("approval", &view.id);
     line("state", &state(view));
     line("who", &view.principal);
@@ -212,4 +216,73 @@ fn people(count: u32) -> String {
 fn time(ms: u64) -> String {
     let time = i64::try_from(ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
     time.map_or_else(|| "-".into(), |t| t.to_zoned(TimeZone::UTC).strftime("%Y-%m-%d %H:%M:%SZ").to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_drives_the_terminal() {
+        let text = "SELECT '\x1b[2J\u{9b}31m'\r\n-- \u{202e}txet\u{200b}\x07";
+        assert_eq!(safe(text), "SELECT '\\u{1b}[2J\\u{9b}31m'\\r\\n-- \\u{202e}txet\\u{200b}\\u{7}");
+        assert_eq!(safe("Straße – 東京 🦀 'x' \\n"), "Straße – 東京 🦀 'x' \\n");
+        assert_eq!(safe_lines("a\n\x1bb\n"), "a\n\\u{1b}b\n");
+    }
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let rows = [["äöü".into(), "b".into()], ["c".into(), String::new()]];
+        assert_eq!(table(["A", "LONG"], &rows), "A    LONG\näöü  b\nc\n");
+    }
+
+    #[test]
+    fn a_story_names_commands_policies_and_masked_cells() {
+        let answer = portcullis_verdict::AnswerRecord {
+            policy: "no-destructive-sql".into(),
+            digest: "ab".into(),
+            mode: portcullis_verdict::Mode::Monitor,
+            verdict: "deny".into(),
+            message: "DELETE without WHERE".into(),
+            findings: vec![portcullis_verdict::Finding { rule: "no-where".into(), message: "orders".into() }],
+        };
+        let command = CommandEvent {
+            session: "s".into(),
+            sequence: 7,
+            kind: "sql".into(),
+            phase: "execute".into(),
+            text: "DELETE\nFROM orders\x1b[0m".into(),
+            rewrite: Some("SELECT 1".into()),
+            verbs: vec![],
+            effects: portcullis_verdict::Effects::empty(),
+            outcome: "deny".into(),
+            message: Some("not here".into()),
+            answers: vec![answer],
+            approval: Some("k7wz".into()),
+        };
+        let finish = FinishEvent {
+            session: "s".into(),
+            sequence: 7,
+            tag: "SELECT 3".into(),
+            rows: 3,
+            bytes: 30,
+            masked: 2,
+            micros: 1500,
+            error: None,
+        };
+        let at = |number, event| StoredEvent { number, at_ms: 1_700_000_000_000, event };
+        let told = story(&[at(1, Event::Command(command)), at(2, Event::Finish(finish))]);
+        let expected = "\
+2023-11-14 22:13:20Z  #7 DENY (execute)
+                        | DELETE
+                        | FROM orders\\u{1b}[0m
+                        ran instead: | SELECT 1
+                        why: not here
+                        no-destructive-sql (monitor) said deny: DELETE without WHERE
+                          no-where: orders
+                        approval k7wz
+2023-11-14 22:13:20Z  #7 done: SELECT 3; 3 rows, 30 bytes, 2 masked cells, 1.5 ms
+";
+        assert_eq!(told, expected);
+    }
 }

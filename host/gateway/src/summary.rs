@@ -1,7 +1,5 @@
 //! What `portcullis check` says of a configuration that holds together.
 
-use std::fmt::Write;
-
 use crate::config::{Loaded, PolicyMode, Role, TargetTls};
 use crate::show::safe;
 
@@ -9,7 +7,7 @@ use crate::show::safe;
 pub(crate) fn summary(loaded: &Loaded) -> String {
     let file = &loaded.file;
     let mut out = String::new();
-    let mut line = |name: &str, text: String| drop(writeln!(out, "{name:<9}{}", safe(&text)));
+    let mut line = |name: &str, text: String| out.push_str(&format!("{name:<9}{}\n", safe(&text)));
     let clients = match &file.postgres.tls {
         Some(tls) if tls.required => "TLS only",
         Some(_) => "TLS if the client wants it",

@@ -12,6 +12,9 @@ pub use read::read;
 /// The longest text that is read, in bytes.
 pub const MAX_TEXT: usize = 1 << 20;
 
+/// The most tokens of a text that is read. Each can take 2 KB of memory while the text is read.
+pub const MAX_TOKENS: usize = 100_000;
+
 /// The settings of the session that change how the server splits a text into tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lexing {

@@ -10,13 +10,16 @@ mod walk;
 use pg_query::{Error, FingerprintOptions, ParserOptions};
 
 use self::walk::Walker;
-use super::{Facts, Lexing, MAX_TEXT, Unreadable};
+use super::{Facts, Lexing, MAX_TEXT, MAX_TOKENS, Unreadable};
 
 /// Reads a text as a server with these settings would. What the server may accept but this reader cannot follow, such as
 /// very deep nesting, is unreadable.
 pub fn read(text: &str, lexing: Lexing) -> Result<Facts, Unreadable> {
     if text.len() > MAX_TEXT {
         return Err(Unreadable(format!("the text is longer than the {MAX_TEXT} bytes that are read")));
+    }
+    if text.len() > MAX_TOKENS && !has_few_tokens(text, lexing) {
+        return Err(Unreadable(format!("the text has more than the {MAX_TOKENS} tokens that are read")));
     }
     let options = options(lexing);
     let tree = pg_query::parse(text, options).map_err(unreadable)?;
@@ -30,6 +33,11 @@ pub fn read(text: &str, lexing: Lexing) -> Result<Facts, Unreadable> {
     let whole_names = FingerprintOptions::FULL_RELNAME | FingerprintOptions::RANGEVAR_PG17_COMPAT;
     let fingerprint = pg_query::fingerprint(text, options, whole_names).map_err(unreadable)?.hex;
     Ok(Facts { fingerprint, statements })
+}
+
+/// The scanner knows only the default settings; with others each byte counts, since it may be a token.
+fn has_few_tokens(text: &str, lexing: Lexing) -> bool {
+    lexing == Lexing::default() && pg_query::scan_tokens(text).is_ok_and(|tokens| tokens.len() <= MAX_TOKENS)
 }
 
 fn options(lexing: Lexing) -> ParserOptions {

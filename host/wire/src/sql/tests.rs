@@ -22,7 +22,12 @@ fn line(statement: &Statement) -> String {
 
 /// Read, Write, Ddl, Privilege, Session, Transaction, copy In, copy Out, File, X for opaque.
 fn letters(effects: Effects) -> String {
-    "rwdpstiofx".chars().enumerate().filter(|(bit, _)| effects.bits() >> bit & 1 == 1).map(|(_, letter)| letter).collect()
+    "rwdpstiofx"
+        .chars()
+        .enumerate()
+        .filter(|(bit, _)| effects.bits() >> bit & 1 == 1)
+        .map(|(_, letter)| letter)
+        .collect()
 }
 
 fn facts(text: &str) -> Facts {
@@ -58,7 +63,10 @@ fn a_query_is_seen_wherever_an_expression_may_stand() {
                 && s.columns_read.iter().any(|c| c.name == "secret")
         });
         assert!(seen, "{text}: {}", all.iter().map(line).collect::<Vec<_>>().join(" ;; "));
-        assert!(all.iter().all(|s| !s.effects.contains(Effects::OPAQUE) || s.verb == "CALL" || s.verb == "EXECUTE"), "{text}");
+        assert!(
+            all.iter().all(|s| !s.effects.contains(Effects::OPAQUE) || s.verb == "CALL" || s.verb == "EXECUTE"),
+            "{text}"
+        );
     }
 }
 
@@ -149,8 +157,15 @@ fn deep_nesting_is_an_error_and_not_a_crash() {
 #[test]
 fn long_texts_are_refused_and_large_ones_read() {
     assert!(read(&" ".repeat(MAX_TEXT + 1), Lexing::default()).is_err());
+    let numbers = |count| "SELECT 1".to_owned() + &",1".repeat(count);
+    assert!(read(&numbers(MAX_TOKENS), Lexing::default()).is_err());
+    let off = Lexing { standard_conforming_strings: false, ..Lexing::default() };
+    assert!(read(&format!("SELECT '{}'", "x".repeat(MAX_TOKENS)), off).is_err());
+    assert!(read(&format!("SELECT '{}'", "x".repeat(MAX_TEXT - 10)), Lexing::default()).is_ok());
+    assert!(read(&numbers(10_000), Lexing::default()).is_ok());
     let tables: Vec<_> = (0..20_000).map(|i| format!("t{i}")).collect();
-    let statement = facts(&format!("SELECT {} FROM {}", ["*"; 20_000].join(","), tables.join(","))).statements.remove(0);
+    let statement =
+        facts(&format!("SELECT {} FROM {}", ["*"; 20_000].join(","), tables.join(","))).statements.remove(0);
     assert_eq!((statement.relations.len(), statement.columns_read.len()), (20_000, 20_000));
 }
 
@@ -167,49 +182,84 @@ proptest! {
 }
 
 const WORDS: &[&str] = &[
-    "SELECT", "*", "t", "t.*", "FROM", "WHERE", "(", ")", ",", "JOIN", "NATURAL", "USING", "ON", "AS", "x", "1", "=", "DELETE", "UPDATE",
-    "SET", "INSERT", "INTO", "VALUES", "WITH", "RECURSIVE", "UNION", "ALL", "RETURNING", "EXPLAIN", "ANALYZE", "COPY", "TO", "STDOUT",
-    "CREATE", "TABLE", "VIEW", "DROP", "ALTER", "GRANT", "$1", "'s'", "f(", "LATERAL", "ORDER", "BY", "FOR", "OLD", "NEW", ";", ".",
+    "SELECT",
+    "*",
+    "t",
+    "t.*",
+    "FROM",
+    "WHERE",
+    "(",
+    ")",
+    ",",
+    "JOIN",
+    "NATURAL",
+    "USING",
+    "ON",
+    "AS",
+    "x",
+    "1",
+    "=",
+    "DELETE",
+    "UPDATE",
+    "SET",
+    "INSERT",
+    "INTO",
+    "VALUES",
+    "WITH",
+    "RECURSIVE",
+    "UNION",
+    "ALL",
+    "RETURNING",
+    "EXPLAIN",
+    "ANALYZE",
+    "COPY",
+    "TO",
+    "STDOUT",
+    "CREATE",
+    "TABLE",
+    "VIEW",
+    "DROP",
+    "ALTER",
+    "GRANT",
+    "$1",
+    "'s'",
+    "f(",
+    "LATERAL",
+    "ORDER",
+    "BY",
+    "FOR",
+    "OLD",
+    "NEW",
+    ";",
+    ".",
 ];
 
 #[test]
-fn dump_tmp() {
-    let mut out = String::new();
-    for text in std::fs::read_to_string("/tmp/cases.sql").unwrap().lines() {
-        if let Ok(f) = read(text, Lexing::default()) {
-            out += &format!("{text} => {}\n", f.statements.iter().map(line).collect::<Vec<_>>().join(" ;; "));
-        } else { out += &format!("ERR {text}\n"); }
-    }
-    std::fs::write("/tmp/cases.out", out).unwrap();
-    for shape in ["SELECT a~ || a", "SELECT ~f(", "~ UNION SELECT 1", "SELECT * FROM ~(SELECT * FROM ", "SELECT * FROM t~ JOIN t ON true"] {
-        let (head, rep) = shape.split_once('~').unwrap();
-        let mut max = 0;
-        for n in 1..200 {
-            let text = match rep {
-                "f(" => head.to_owned() + &rep.repeat(n) + "1" + &")".repeat(n),
-                "(SELECT * FROM " => head.to_owned() + &rep.repeat(n) + "t" + &") x".repeat(n),
-                " UNION SELECT 1" => "SELECT 1".to_owned() + &rep.repeat(n),
-                _ => head.to_owned() + &rep.repeat(n),
-            };
-            if read(&text, Lexing::default()).is_ok() { max = n; }
-        }
-        println!("{shape}: {max}");
-    }
-    println!("node size {}", std::mem::size_of::<pg_query::protobuf::Node>());
+fn cost_tmp() {
     for (name, text, times) in [
-        ("point", "SELECT abalance FROM pgbench_accounts WHERE aid = 42".to_owned(), 2000),
-        ("join", "SELECT c.id, c.name, o.total FROM customers c JOIN orders o ON o.customer_id = c.id WHERE c.region = 'eu' AND o.total > 100 ORDER BY o.total DESC LIMIT 10".to_owned(), 2000),
-        ("1MB", "SELECT ".to_owned() + &"1,".repeat(500_000) + "1", 1),
-        ("1MBcols", "SELECT ".to_owned() + &"a,".repeat(500_000) + "1 FROM t", 1),
-        ("1MBstmts", ";SELECT".repeat(140_000), 1),
-        ("1MBtables", "SELECT a FROM ".to_owned() + &(0..120_000).map(|i| format!("t{i}")).collect::<Vec<_>>().join(","), 1),
+        ("cols", "SELECT ".to_owned() + &"a,".repeat(49_000) + "1 FROM t", 1),
+        ("stmts", ";SELECT".repeat(49_000), 1),
+        (
+            "tables",
+            "SELECT a FROM ".to_owned() + &(0..49_000).map(|i| format!("t{i}")).collect::<Vec<_>>().join(","),
+            1,
+        ),
+        ("fns", "SELECT ".to_owned() + &"f(),".repeat(24_000) + "1 FROM t", 1),
+        ("vals", "INSERT INTO t VALUES ".to_owned() + &"(1,'a'),".repeat(16_000) + "(1,'a')", 1),
     ] {
         let start = std::time::Instant::now();
-        for _ in 0..times { read(&text, Lexing::default()).unwrap(); }
+        for _ in 0..times {
+            read(&text, Lexing::default()).unwrap();
+        }
         let all = start.elapsed() / times;
         let start = std::time::Instant::now();
-        for _ in 0..times { let _ = pg_query::parse(&text, 0).unwrap(); }
-        println!("{name}: {all:?}, of it parse {:?}", start.elapsed() / times);
+        for _ in 0..times {
+            let _ = pg_query::fingerprint(&text, 0, 0).unwrap();
+        }
+        println!(
+            "{name}: {all:?}, of it fp {:?} {}",
+            start.elapsed() / times,
+            std::fs::read_to_string("/proc/self/status").unwrap().lines().find(|l| l.starts_with("VmHWM")).unwrap()
+        );
     }
-    println!("{}", std::fs::read_to_string("/proc/self/status").unwrap().lines().find(|l| l.starts_with("VmHWM")).unwrap());
 }

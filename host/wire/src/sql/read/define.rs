@@ -6,8 +6,8 @@ use pg_query::protobuf::{
     PartitionBoundSpec, PublicationTable, RenameStmt, RoleStmtType, RuleStmt, ViewStmt,
 };
 
-use crate::sql::Effects;
 use super::walk::{Scope, Walker, strings};
+use crate::sql::Effects;
 
 const DDL: Effects = Effects::DDL;
 const PRIVILEGE: Effects = Effects::PRIVILEGE;
@@ -215,7 +215,11 @@ impl<'a> Walker<'a> {
             | Type::ObjectForeignTable
             | Type::ObjectSequence
             | Type::ObjectIndex => 0,
-            Type::ObjectColumn | Type::ObjectTrigger | Type::ObjectRule | Type::ObjectPolicy | Type::ObjectTabconstraint => 1,
+            Type::ObjectColumn
+            | Type::ObjectTrigger
+            | Type::ObjectRule
+            | Type::ObjectPolicy
+            | Type::ObjectTabconstraint => 1,
             _ => return,
         };
         let Some(NodeEnum::List(list)) = named.and_then(|node| node.node.as_ref()) else { return };
@@ -313,7 +317,11 @@ impl<'a> Walker<'a> {
     fn grant(&mut self, grant: &'a GrantStmt) -> &'static str {
         if let ObjectType::ObjectTable | ObjectType::ObjectSequence = grant.objtype() {
             let relation = |node: &'a Node| matches!(node.node, Some(NodeEnum::RangeVar(_))).then_some(node);
-            grant.objects.iter().filter_map(relation).for_each(|node| self.relations(std::slice::from_ref(node), PRIVILEGE));
+            grant
+                .objects
+                .iter()
+                .filter_map(relation)
+                .for_each(|node| self.relations(std::slice::from_ref(node), PRIVILEGE));
         }
         if grant.is_grant { "GRANT" } else { "REVOKE" }
     }

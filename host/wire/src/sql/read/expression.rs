@@ -4,8 +4,8 @@
 use pg_query::NodeEnum;
 use pg_query::protobuf::{FuncCall, JsonAggConstructor, JsonBehavior, JsonValueExpr, Node, WindowDef};
 
-use crate::sql::Effects;
 use super::walk::{Walker, strings};
+use crate::sql::Effects;
 
 impl<'a> Walker<'a> {
     pub(super) fn node(&mut self, node: &'a Node) {

@@ -12,11 +12,26 @@ pub(super) fn effects(schema: &str, name: &str) -> Effects {
         "nextval" | "setval" | "lo_creat" | "lo_create" | "lo_unlink" | "lo_put" | "lowrite" | "lo_truncate"
         | "lo_truncate64" | "lo_from_bytea" => Effects::WRITE,
         "lo_get" | "loread" => Effects::READ,
-        "lo_import" | "lo_export" | "pg_stat_file" | "pg_current_logfile" | "pg_logdir_ls" | "pg_hba_file_rules"
-        | "pg_ident_file_mappings" | "pg_show_all_file_settings" | "pg_import_system_collations" => Effects::SERVER_FILE,
+        "lo_import"
+        | "lo_export"
+        | "pg_stat_file"
+        | "pg_current_logfile"
+        | "pg_logdir_ls"
+        | "pg_hba_file_rules"
+        | "pg_ident_file_mappings"
+        | "pg_show_all_file_settings"
+        | "pg_import_system_collations" => Effects::SERVER_FILE,
         _ if ["pg_read_", "pg_ls_", "pg_file_"].iter().any(|start| name.starts_with(start)) => Effects::SERVER_FILE,
-        "ts_stat" | "ts_rewrite" | "xpath_table" | "connectby" | "currtid" | "currtid2" | "get_raw_page"
-        | "pg_background_launch" | "plpgsql_call_handler" | "binary_upgrade_create_empty_extension" => Effects::OPAQUE,
+        "ts_stat"
+        | "ts_rewrite"
+        | "xpath_table"
+        | "connectby"
+        | "currtid"
+        | "currtid2"
+        | "get_raw_page"
+        | "pg_background_launch"
+        | "plpgsql_call_handler"
+        | "binary_upgrade_create_empty_extension" => Effects::OPAQUE,
         _ if ["dblink", "crosstab", "pg_logical_slot_"].iter().any(|start| name.starts_with(start)) => Effects::OPAQUE,
         // query_to_xml, table_to_xmlschema, database_to_xml_and_xmlschema, cursor_to_xml, …
         _ if name.contains("_to_xml") => Effects::OPAQUE,

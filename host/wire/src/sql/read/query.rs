@@ -9,8 +9,8 @@ use pg_query::protobuf::{
     OnConflictClause, RangeFunction, RangeVar, ReturningClause, SelectStmt, UpdateStmt, WithClause,
 };
 
-use crate::sql::Effects;
 use super::walk::{Origin, Scope, Source, Walker, strings, table};
+use crate::sql::Effects;
 
 impl<'a> Walker<'a> {
     /// Runs `visit` where the names that a WITH clause defines are seen.
@@ -18,7 +18,8 @@ impl<'a> Walker<'a> {
         let Some(with) = with else { return visit(self) };
         let tables = || with.ctes.iter().filter_map(common_table);
         // Without RECURSIVE a query sees only what stands before it: `WITH t AS (SELECT * FROM t) …` reads the relation t.
-        let all: HashSet<_> = if with.recursive { tables().map(|t| t.ctename.as_str()).collect() } else { HashSet::new() };
+        let all: HashSet<_> =
+            if with.recursive { tables().map(|t| t.ctename.as_str()).collect() } else { HashSet::new() };
         self.common.push(all);
         for table in tables() {
             self.inner(&table.ctequery);

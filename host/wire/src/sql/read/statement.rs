@@ -6,8 +6,8 @@ use pg_query::protobuf::{
     VariableSetKind, VariableSetStmt, a_const::Val,
 };
 
-use crate::sql::Effects;
 use super::walk::{Origin, Scope, Source, Walker, strings};
+use crate::sql::Effects;
 
 impl<'a> Walker<'a> {
     /// Walks a statement. One of a kind that is not known is opaque.
@@ -241,12 +241,7 @@ impl<'a> Walker<'a> {
     }
 
     /// Runs `visit` where the columns of a relation are seen, also as those of OLD and NEW.
-    pub(super) fn about(
-        &mut self,
-        named: Option<&'a RangeVar>,
-        effects: Effects,
-        visit: impl FnOnce(&mut Self),
-    ) {
+    pub(super) fn about(&mut self, named: Option<&'a RangeVar>, effects: Effects, visit: impl FnOnce(&mut Self)) {
         let mut scope = Scope::default();
         if let Some(named) = named {
             let table = self.relation(named, effects);

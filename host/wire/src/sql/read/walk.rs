@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 
-use pg_query::protobuf::{ColumnRef as Reference, Node, RangeVar};
 use pg_query::NodeEnum;
+use pg_query::protobuf::{ColumnRef as Reference, Node, RangeVar};
 
 use super::functions;
 use crate::sql::{ColumnRef, Effects, Relation, Statement};

@@ -12,6 +12,8 @@ pub(super) struct Server {
     pub(super) out: Vec<u8>,
     /// Every text that was run, and every text that was prepared.
     pub(super) ran: Vec<String>,
+    /// What it was sent, but for COPY data that comes when no COPY is under way: that is dropped on both sides.
+    pub(super) taken: Vec<u8>,
     statements: HashMap<Vec<u8>, String>,
     portals: HashMap<Vec<u8>, (String, usize)>,
     status: u8,
@@ -23,14 +25,17 @@ pub(super) struct Server {
 impl Server {
     pub(super) fn new() -> Self {
         let (statements, portals) = (HashMap::new(), HashMap::new());
-        let (input, out, ran) = (vec![], vec![], vec![]);
-        Self { input, out, ran, statements, portals, status: b'I', skipping: false, copying: None }
+        let (input, out, ran, taken) = (vec![], vec![], vec![], vec![]);
+        Self { input, out, ran, taken, statements, portals, status: b'I', skipping: false, copying: None }
     }
 
     pub(super) fn handle(&mut self, bytes: &[u8]) {
         self.input.extend_from_slice(bytes);
         while let Some(frame) = next(&self.input, 1 << 20).unwrap() {
             let (tag, body, length) = (frame.tag, frame.body.to_vec(), frame.raw.len());
+            if self.copying.is_some() || !matches!(tag, b'd' | b'c' | b'f') {
+                self.taken.extend_from_slice(frame.raw);
+            }
             self.input.drain(..length);
             self.message(tag, &body);
         }
