@@ -125,6 +125,9 @@ macro_rules! __export {
             }
         }
 
+        // Elsewhere nothing is exported, but the policy is no dead code.
+        const _: fn(&str) -> ::std::result::Result<$policy, ::std::vec::Vec<$crate::SettingError>> = $crate::load;
+
         #[cfg(target_arch = "wasm32")]
         $crate::bindings::lifecycle::export_lifecycle!(PortcullisComponent with_types_in $crate::bindings::lifecycle);
     };

@@ -233,33 +233,3 @@ const WORDS: &[&str] = &[
     ";",
     ".",
 ];
-
-#[test]
-fn cost_tmp() {
-    for (name, text, times) in [
-        ("cols", "SELECT ".to_owned() + &"a,".repeat(49_000) + "1 FROM t", 1),
-        ("stmts", ";SELECT".repeat(49_000), 1),
-        (
-            "tables",
-            "SELECT a FROM ".to_owned() + &(0..49_000).map(|i| format!("t{i}")).collect::<Vec<_>>().join(","),
-            1,
-        ),
-        ("fns", "SELECT ".to_owned() + &"f(),".repeat(24_000) + "1 FROM t", 1),
-        ("vals", "INSERT INTO t VALUES ".to_owned() + &"(1,'a'),".repeat(16_000) + "(1,'a')", 1),
-    ] {
-        let start = std::time::Instant::now();
-        for _ in 0..times {
-            read(&text, Lexing::default()).unwrap();
-        }
-        let all = start.elapsed() / times;
-        let start = std::time::Instant::now();
-        for _ in 0..times {
-            let _ = pg_query::fingerprint(&text, 0, 0).unwrap();
-        }
-        println!(
-            "{name}: {all:?}, of it fp {:?} {}",
-            start.elapsed() / times,
-            std::fs::read_to_string("/proc/self/status").unwrap().lines().find(|l| l.starts_with("VmHWM")).unwrap()
-        );
-    }
-}

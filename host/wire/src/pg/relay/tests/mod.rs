@@ -430,12 +430,12 @@ fn action() -> impl Strategy<Value = Vec<u8>> {
 proptest! {
     #[test]
     fn without_a_policy_what_comes_out_is_what_went_in(
-        script in prop::collection::vec(action(), 1..8), piece in 1usize..200,
+        mut script in prop::collection::vec(action(), 1..8), piece in 1usize..200,
     ) {
         // The gateway answers for names that the server does not have; everything else must be untouched.
         let known = [parse("s", "select 2"), bare(b'S')].concat();
+        script.retain(|action| !action.starts_with(&named(b'C', b'S', "s")));
         let bytes = [known, script.concat()].concat();
-        prop_assume!(!bytes.windows(8).any(|w| w == named(b'C', b'S', "s")));
         let rig = Rig::new(OPEN).play(&bytes, piece);
         let mut direct = Server::new();
         direct.handle(&bytes);
@@ -445,12 +445,12 @@ proptest! {
 
     #[test]
     fn denials_keep_both_sides_in_step(
-        script in prop::collection::vec(action(), 1..8), piece in 1usize..200,
+        mut script in prop::collection::vec(action(), 1..8), piece in 1usize..200,
     ) {
+        // A COPY to the client is refused by other means under a row policy.
+        script.retain(|action| !action.windows(7).any(|w| w == b"copyout"));
         let policy = Policy { denied: &["select 3", "begin", "copyin", "select 1; select 2"], rows: Rows::Edit };
         let bytes = script.concat();
-        // A COPY to the client is refused by other means under a row policy.
-        prop_assume!(!bytes.windows(7).any(|w| w == b"copyout"));
         let rig = Rig::new(policy).play(&bytes, piece);
         for text in ["select 3", "begin", "copyin"] {
             prop_assert!(!ran(&rig, text), "{} ran", text);
