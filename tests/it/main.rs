@@ -1,2 +1,11 @@
-//! End-to-end tests.
-fn main() {}
+//! End to end: real clients, a real gateway, a real PostgreSQL, components built from source.
+
+mod approvals;
+mod chaos;
+mod drivers;
+mod logins;
+mod policies;
+mod protocol;
+mod secrets;
+mod support;
+mod swap;

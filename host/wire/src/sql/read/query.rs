@@ -53,7 +53,7 @@ impl<'a> Walker<'a> {
             scope.add(Source::new("", Origin::Query));
         }
         for item in &select.from_clause {
-            self.from_item(item, &mut scope);
+            self.source_item(item, &mut scope);
         }
         for lock in &select.locking_clause {
             if let Some(NodeEnum::LockingClause(lock)) = &lock.node {
@@ -104,9 +104,9 @@ impl<'a> Walker<'a> {
     }
 
     /// Walks an item of a FROM list and adds what it stands for to `scope`.
-    pub(super) fn from_item(&mut self, item: &'a Node, scope: &mut Scope<'a>) {
+    pub(super) fn source_item(&mut self, item: &'a Node, scope: &mut Scope<'a>) {
         self.deeper(|w| match &item.node {
-            Some(NodeEnum::RangeVar(named)) => w.from_relation(named, scope),
+            Some(NodeEnum::RangeVar(named)) => w.source_relation(named, scope),
             Some(NodeEnum::RangeSubselect(query)) => {
                 if query.lateral {
                     w.beside(scope, |w| w.inner(&query.subquery));
@@ -115,7 +115,7 @@ impl<'a> Walker<'a> {
                 }
                 scope.add(Source::new(alias(&query.alias), Origin::Query));
             }
-            Some(NodeEnum::RangeFunction(function)) => w.from_function(function, scope),
+            Some(NodeEnum::RangeFunction(function)) => w.source_function(function, scope),
             Some(NodeEnum::RangeTableFunc(table)) => {
                 w.beside(scope, |w| w.node(item));
                 scope.add(Source::new(alias(&table.alias), Origin::Function));
@@ -126,7 +126,7 @@ impl<'a> Walker<'a> {
             }
             Some(NodeEnum::RangeTableSample(sample)) => {
                 if let Some(relation) = &sample.relation {
-                    w.from_item(relation, scope);
+                    w.source_item(relation, scope);
                 }
                 w.beside(scope, |w| {
                     w.each(&sample.args);
@@ -143,7 +143,7 @@ impl<'a> Walker<'a> {
         *scope = self.within(take(scope), visit);
     }
 
-    fn from_relation(&mut self, named: &'a RangeVar, scope: &mut Scope<'a>) {
+    fn source_relation(&mut self, named: &'a RangeVar, scope: &mut Scope<'a>) {
         let origin = if self.is_common(named) {
             Origin::Query
         } else {
@@ -156,7 +156,7 @@ impl<'a> Walker<'a> {
         scope.add(Source::new(visible_name(named), origin));
     }
 
-    fn from_function(&mut self, function: &'a RangeFunction, scope: &mut Scope<'a>) {
+    fn source_function(&mut self, function: &'a RangeFunction, scope: &mut Scope<'a>) {
         // What it returns may be rows of any relation.
         self.effects |= Effects::READ;
         self.beside(scope, |w| {
@@ -173,11 +173,11 @@ impl<'a> Walker<'a> {
     fn join(&mut self, join: &'a JoinExpr, scope: &mut Scope<'a>) {
         let first = scope.sources.len();
         if let Some(left) = &join.larg {
-            self.from_item(left, scope);
+            self.source_item(left, scope);
         }
         let middle = scope.sources.len();
         if let Some(right) = &join.rarg {
-            self.from_item(right, scope);
+            self.source_item(right, scope);
         }
         for (side, side_start) in [(first..middle, first), (middle..scope.sources.len(), middle)] {
             let alone = side.len() == 1;
@@ -254,7 +254,7 @@ impl<'a> Walker<'a> {
     pub(super) fn update(&mut self, update: &'a UpdateStmt) {
         self.with(update.with_clause.as_ref(), |w| {
             let mut scope = w.target(update.relation.as_ref(), update.returning_clause.as_ref());
-            update.from_clause.iter().for_each(|item| w.from_item(item, &mut scope));
+            update.from_clause.iter().for_each(|item| w.source_item(item, &mut scope));
             w.within(scope, |w| {
                 w.each(&update.target_list);
                 w.condition(update.where_clause.as_deref());
@@ -266,7 +266,7 @@ impl<'a> Walker<'a> {
     pub(super) fn delete(&mut self, delete: &'a DeleteStmt) {
         self.with(delete.with_clause.as_ref(), |w| {
             let mut scope = w.target(delete.relation.as_ref(), delete.returning_clause.as_ref());
-            delete.using_clause.iter().for_each(|item| w.from_item(item, &mut scope));
+            delete.using_clause.iter().for_each(|item| w.source_item(item, &mut scope));
             w.within(scope, |w| {
                 w.condition(delete.where_clause.as_deref());
                 w.returning(delete.relation.as_ref(), delete.returning_clause.as_ref());
@@ -278,7 +278,7 @@ impl<'a> Walker<'a> {
         self.with(merge.with_clause.as_ref(), |w| {
             let mut scope = w.target(merge.relation.as_ref(), merge.returning_clause.as_ref());
             if let Some(source) = &merge.source_relation {
-                w.from_item(source, &mut scope);
+                w.source_item(source, &mut scope);
             }
             w.within(scope, |w| {
                 w.maybe(&merge.join_condition);

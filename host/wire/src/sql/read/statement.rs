@@ -15,6 +15,7 @@ impl<'a> Walker<'a> {
         let Some(kind) = &statement.node else { return String::new() };
         let verb = self
             .data(kind)
+            .or_else(|| self.carrier(kind))
             .or_else(|| self.session(kind))
             .or_else(|| self.maintenance(kind))
             .map(str::to_owned)
@@ -25,7 +26,7 @@ impl<'a> Walker<'a> {
         })
     }
 
-    /// Statements that read or change rows, or hold one that does.
+    /// Statements that read or change rows.
     fn data(&mut self, kind: &'a NodeEnum) -> Option<&'static str> {
         let verb = match kind {
             NodeEnum::SelectStmt(select) => {
@@ -64,6 +65,14 @@ impl<'a> Walker<'a> {
                 }
                 "REFRESH MATERIALIZED VIEW"
             }
+            _ => return None,
+        };
+        Some(verb)
+    }
+
+    /// Statements that hold another, or run one that is defined elsewhere.
+    fn carrier(&mut self, kind: &'a NodeEnum) -> Option<&'static str> {
+        let verb = match kind {
             NodeEnum::ExplainStmt(explain) => {
                 self.explain(explain);
                 "EXPLAIN"
@@ -253,11 +262,11 @@ impl<'a> Walker<'a> {
     }
 }
 
-/// Whether an option is given as off: `false`, `off` or `0`.
+/// Whether an option is given as `false` or `off`. A number counts as on, even 0: callers may remember facts for texts that
+/// differ in whole numbers only, so no fact may depend on one.
 fn is_off(option: &DefElem) -> bool {
     match option.arg.as_ref().and_then(|arg| arg.node.as_ref()) {
         Some(NodeEnum::String(text)) => ["false", "off"].iter().any(|off| text.sval.eq_ignore_ascii_case(off)),
-        Some(NodeEnum::Integer(number)) => number.ival == 0,
         Some(NodeEnum::Boolean(value)) => !value.boolval,
         Some(NodeEnum::AConst(constant)) => matches!(&constant.val, Some(Val::Boolval(value)) if !value.boolval),
         _ => false,
