@@ -306,7 +306,7 @@ fn the_writer_wakes_at_the_interval_and_not_for_each_event() {
         store.flush().unwrap();
         disk.syncs() - before
     };
-    assert_eq!(syncs(5000), syncs(1), "one commit for all");
+    assert_eq!(syncs(100), syncs(1), "one commit for all");
 }
 
 #[test]

@@ -1,0 +1,183 @@
+//! What the tests share: an engine with a clock of its own, policies, sessions and commands.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use portcullis_engine::{Capability, Engine, EngineOptions, LoadError, PolicyLimits, PolicySet, PolicySpec};
+use portcullis_verdict::mask::HashKey;
+use portcullis_verdict::{
+    Answer, Command, Credential, Decide, Effects, Facts, Fault, Grant, Judge, Kind, Mode, Outcome, Phase, Principal,
+    Ruling, Session, SqlStatement, Statement, Target,
+};
+
+use crate::guests;
+
+pub const TARGET: &str = "shop";
+
+pub struct Bench {
+    pub engine: Arc<Engine>,
+    clock: Arc<AtomicU64>,
+}
+
+impl Bench {
+    pub fn new() -> Self {
+        Self::with_instances(20)
+    }
+
+    pub fn with_instances(max_instances: u32) -> Self {
+        let clock = Arc::new(AtomicU64::new(1));
+        let now = clock.clone();
+        let options =
+            EngineOptions { cache_dir: Some(cache_dir()), max_instances, hash_key: HashKey::new(b"a key for tests") };
+        let engine = Engine::with_clock(options, Arc::new(move || now.load(Ordering::SeqCst))).unwrap();
+        Self { engine, clock }
+    }
+
+    /// An engine whose one target has these policies, in order.
+    pub fn with(policies: Vec<PolicySpec>) -> Self {
+        let bench = Self::new();
+        bench.install(policies);
+        bench
+    }
+
+    /// An engine with one policy that misbehaves in this way.
+    pub fn broken(behaviour: &str) -> Self {
+        Self::with(vec![broken("p", behaviour)])
+    }
+
+    pub fn install(&self, policies: Vec<PolicySpec>) -> u64 {
+        self.engine.swap(self.prepare(policies).unwrap())
+    }
+
+    pub fn prepare(&self, policies: Vec<PolicySpec>) -> Result<PolicySet, Vec<LoadError>> {
+        let chain = policies.iter().map(|p| p.name.clone()).collect();
+        self.engine.prepare(policies, BTreeMap::from([(TARGET.into(), chain)]))
+    }
+
+    /// What is wrong with these policies, as text.
+    pub fn problems(&self, policies: Vec<PolicySpec>) -> Vec<String> {
+        self.prepare(policies).err().unwrap_or_default().iter().map(ToString::to_string).collect()
+    }
+
+    pub fn judge(&self) -> Box<dyn Judge> {
+        self.engine.judge(&session())
+    }
+
+    pub fn advance(&self, ms: u64) {
+        self.clock.fetch_add(ms, Ordering::SeqCst);
+    }
+}
+
+/// Compiled guests are kept between runs, which also puts the cache to the test.
+pub fn cache_dir() -> PathBuf {
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("engine-cache");
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir).unwrap();
+    dir
+}
+
+/// A policy that misbehaves in this way, with every capability.
+pub fn broken(name: &str, behaviour: &str) -> PolicySpec {
+    PolicySpec {
+        name: name.into(),
+        component: guests::component("broken"),
+        settings: format!(r#"{{"do":"{behaviour}"}}"#),
+        mode: Mode::Enforce,
+        capabilities: Capability::ALL.into(),
+        limits: PolicyLimits::default(),
+    }
+}
+
+/// A policy made of another guest, without capabilities.
+pub fn guest(name: &str, guest: &str) -> PolicySpec {
+    PolicySpec { component: guests::component(guest), capabilities: [].into(), ..broken(name, "allow") }
+}
+
+pub fn monitor(policy: PolicySpec) -> PolicySpec {
+    PolicySpec { mode: Mode::Monitor, ..policy }
+}
+
+pub fn session() -> Arc<Session> {
+    let labels = BTreeMap::from([("env".into(), "production".into())]);
+    Arc::new(Session {
+        id: "0198c0de-0000-7000-8000-000000000001".into(),
+        protocol: "postgres",
+        principal: Principal {
+            name: "alice".into(),
+            groups: vec!["dev".into(), "ops".into()],
+            credential: Credential::Scram,
+        },
+        target: Arc::new(Target { name: TARGET.into(), labels }),
+        client_address: "192.0.2.7:4711".parse().unwrap(),
+        reason: Some("ticket 7".into()),
+    })
+}
+
+/// A statement that was read, as far as its first word.
+pub fn read(text: &str) -> Arc<Statement> {
+    let verb = text.split(' ').next().unwrap_or_default().to_uppercase();
+    let statement =
+        SqlStatement { dialect: "postgres", verb, effects: Effects::READ, has_where: true, ..SqlStatement::default() };
+    let facts = Facts { fingerprint: "f1".into(), sql: Ok(vec![statement]) };
+    Arc::new(Statement { kind: Kind::Sql, text: text.into(), facts: Arc::new(facts) })
+}
+
+pub fn of(statement: Arc<Statement>) -> Arc<Command> {
+    Arc::new(Command { sequence: 7, phase: Phase::Execute, statement, parameters: vec![] })
+}
+
+pub fn command(text: &str) -> Arc<Command> {
+    of(read(text))
+}
+
+/// A command that the host could not read.
+pub fn unread() -> Arc<Command> {
+    of(Arc::new(Statement::unread(Kind::Sql, "selec 1")))
+}
+
+/// Short ways to ask.
+pub trait Ask {
+    fn ask(&mut self, command: &Arc<Command>) -> Ruling;
+    fn ask_granted(&mut self, policy: &str) -> Ruling;
+    /// The fault that the one policy answers `select 1` with.
+    fn fault(&mut self) -> Fault;
+    /// The message with which `select 1` is denied.
+    fn denial(&mut self) -> String;
+}
+
+impl Ask for Box<dyn Judge> {
+    fn ask(&mut self, command: &Arc<Command>) -> Ruling {
+        self.check(command, &[], &|text| read(text))
+    }
+
+    fn ask_granted(&mut self, policy: &str) -> Ruling {
+        let grant = Grant { policy: policy.into(), approvers: vec!["bob".into(), "carol".into()] };
+        self.check(&command("select 1"), &[grant], &|text| read(text))
+    }
+
+    fn fault(&mut self) -> Fault {
+        fault(&self.ask(&command("select 1")))
+    }
+
+    fn denial(&mut self) -> String {
+        denial(&self.ask(&command("select 1")))
+    }
+}
+
+/// The one fault in a ruling, which must deny because of it.
+pub fn fault(ruling: &Ruling) -> Fault {
+    let Outcome::Deny(denial) = &ruling.outcome else { panic!("not denied: {ruling:?}") };
+    let [Answer { verdict: Err(fault), .. }] = ruling.explanation.as_slice() else { panic!("no fault: {ruling:?}") };
+    assert!(denial.message.contains(&fault.to_string()) && &*denial.policy == "p", "{denial:?}");
+    fault.clone()
+}
+
+/// The message of a denial by the policy `p`.
+pub fn denial(ruling: &Ruling) -> String {
+    match &ruling.outcome {
+        Outcome::Deny(denial) => denial.message.clone(),
+        other => panic!("not denied: {other:?}"),
+    }
+}

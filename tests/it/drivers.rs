@@ -1,0 +1,80 @@
+//! The drivers that people use, each in text and binary where it can, through masks and denials.
+
+use std::process::Command;
+
+use portcullis_tests::gateway::{Gateway, USER_PASSWORD};
+use portcullis_tests::{clients, nothing_may_be_missing, place};
+
+use crate::support::{guarded, shop};
+
+/// Runs a driver's script, which prints `ok` at its end.
+fn run(mut command: Command, script: &str) {
+    let postgres = shop();
+    let gateway = Gateway::start(guarded(&postgres)).unwrap();
+    let path = place::root().join("tests/clients").join(script);
+    command.arg(path).env("PGHOST", "127.0.0.1").env("PGPORT", gateway.port.to_string());
+    command.env("PGUSER", "alice").env("PGDATABASE", "shop").env("PGPASSWORD", USER_PASSWORD);
+    let output = command.output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && out.trim_end().ends_with("ok"), "{script}:\n{out}{err}");
+}
+
+fn skipped(what: &str) {
+    assert!(!nothing_may_be_missing(), "{what} is missing; `cargo xtask setup` installs it");
+    eprintln!("skipped: {what} is missing");
+}
+
+#[test]
+fn psycopg() {
+    match clients::python() {
+        Some(python) => run(Command::new(python), "psycopg_3.py"),
+        None => skipped("psycopg"),
+    }
+}
+
+#[test]
+fn asyncpg() {
+    match clients::python() {
+        Some(python) => run(Command::new(python), "asyncpg_all.py"),
+        None => skipped("asyncpg"),
+    }
+}
+
+#[test]
+fn node_postgres() {
+    match clients::node() {
+        Some(directory) => {
+            let mut node = Command::new("node");
+            node.env("NODE_PATH", directory.join("node_modules"));
+            run(node, "node_postgres.js");
+        }
+        None => skipped("node-postgres"),
+    }
+}
+
+#[test]
+fn tokio_postgres_in_binary() {
+    let postgres = shop();
+    let gateway = Gateway::start(guarded(&postgres)).unwrap();
+    let config = format!("host=127.0.0.1 port={} user=alice dbname=shop password={USER_PASSWORD}", gateway.port);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (client, connection) = tokio_postgres::connect(&config, tokio_postgres::NoTls).await.unwrap();
+        tokio::spawn(connection);
+        let row = client.query_one("select id, email, card, ssn from customers where id = $1", &[&1i32]).await.unwrap();
+        assert_eq!(row.get::<_, i32>(0), 1);
+        assert_eq!(row.get::<_, String>(1), "a***@example.com");
+        assert_eq!(row.get::<_, String>(2), "***************1111");
+        let error = client.query("delete from orders", &[]).await.unwrap_err();
+        assert_eq!(error.code().map(|c| c.code()), Some("42501"));
+        // Many statements on their way at once, one of which is denied.
+        let (a, b, c) = tokio::join!(
+            client.query_one("select count(*) from orders", &[]),
+            client.execute("update orders set cents = 0", &[]),
+            client.query_one("select 2::int4", &[]),
+        );
+        assert_eq!(a.unwrap().get::<_, i64>(0), 40);
+        assert!(b.is_err());
+        assert_eq!(c.unwrap().get::<_, i32>(0), 2);
+    });
+}
