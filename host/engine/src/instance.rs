@@ -63,7 +63,8 @@ impl Instance {
         store.limiter(|host| &mut host.memory);
         store.set_max_component_handles(MAX_HANDLES);
         store.set_hostcall_fuel(limits.answer_bytes as usize);
-        store.set_epoch_deadline(runtime.deadline(limits.call_ms * START_FACTOR));
+        let (_call, deadline) = runtime.enter(limits.starting().call_ms);
+        store.set_epoch_deadline(deadline);
         let started = policy.pre.instantiate(&mut store).and_then(|instance| {
             let lifecycle = policy.hooks.lifecycle.load(&mut store, &instance)?;
             let commands = policy.hooks.commands.as_ref().map(|hooks| hooks.load(&mut store, &instance)).transpose()?;
@@ -80,8 +81,7 @@ impl Instance {
     /// Asks what is wrong with the settings, as pairs of path and message.
     pub(crate) fn validate(&mut self, runtime: &Runtime, settings: &str) -> Result<Vec<(String, String)>, Fault> {
         let (limits, lifecycle) = (self.limits.starting(), self.lifecycle.clone());
-        let answer =
-            self.call(runtime, limits, Question::default(), |s| lifecycle.call_validate_settings(s, settings));
+        let answer = self.call(runtime, limits, Question::default(), |s| lifecycle.call_validate_settings(s, settings));
         let wrong = answer.map_err(starting)?.err().unwrap_or_default();
         Ok(wrong.into_iter().take(100).map(|e| (answer::cut(&e.path), answer::cut(&e.message))).collect())
     }
@@ -137,7 +137,8 @@ impl Instance {
     ) -> Result<T, Fault> {
         self.store.data_mut().ask(question);
         self.store.set_hostcall_fuel(usize::try_from(limits.answer_bytes).unwrap_or(usize::MAX));
-        self.store.set_epoch_deadline(runtime.deadline(limits.call_ms));
+        let (_call, deadline) = runtime.enter(limits.call_ms);
+        self.store.set_epoch_deadline(deadline);
         let answer = ask(&mut self.store);
         let unread = self.store.data_mut().answered();
         self.dead |= answer.is_err();

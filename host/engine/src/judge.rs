@@ -70,9 +70,13 @@ impl SessionJudge {
             outcome
         });
         policy.health.settle(&outcome, &*inner.shared.now);
-        if let Err(fault) = &outcome {
-            let policy = &*policy.name;
-            tracing::warn!(target: "portcullis::policy", policy, session = &*self.session.id, "the policy {fault}");
+        match &outcome {
+            // Clients bring these about as often as they like; the audit has them.
+            Ok(_) | Err(Fault::Error(_) | Fault::Unreadable(_)) => {}
+            Err(fault) => {
+                let (policy, session) = (&*policy.name, &*self.session.id);
+                tracing::warn!(target: "portcullis::policy", policy, session, "the policy {fault}");
+            }
         }
         outcome
     }
@@ -151,10 +155,9 @@ impl Judge for SessionJudge {
     fn wants(&mut self, kind: Kind) -> Wants {
         self.current();
         match &self.chain {
-            Some(chain) => Wants {
-                commands: chain.iter().any(|p| p.checks(kind)),
-                rows: chain.iter().any(|p| p.edits()),
-            },
+            Some(chain) => {
+                Wants { commands: chain.iter().any(|p| p.checks(kind)), rows: chain.iter().any(|p| p.edits()) }
+            }
             // Everything is to be asked about, so that everything is denied.
             None => Wants { commands: true, rows: true },
         }

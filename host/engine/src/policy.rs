@@ -166,7 +166,8 @@ impl Names {
         if !hooks.contains(&"lifecycle") {
             problems.push(Problem::Exports("exports no `lifecycle`".into()));
         } else if hooks.len() == 1 {
-            problems.push(Problem::Exports("exports neither `commands` nor `rows`, so there is nothing to ask it".into()));
+            problems
+                .push(Problem::Exports("exports neither `commands` nor `rows`, so there is nothing to ask it".into()));
         }
         problems
     }

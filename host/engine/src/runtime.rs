@@ -1,6 +1,6 @@
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -14,8 +14,8 @@ pub(crate) const MAX_MEMORY: u64 = 1 << 32;
 /// How long one tick of the epoch lasts.
 const TICK: Duration = Duration::from_millis(5);
 
-/// No call lasts longer than this many idle ticks: ten times the longest `call_ms`, and some more.
-const IDLE_TICKS: u32 = 10 * 60_000 / TICK.as_millis() as u32 + 10;
+/// After so many ticks without a call the thread rests: ticks are free of system calls for whoever calls in between.
+const RESTLESS_TICKS: u32 = 200;
 
 /// wasmtime and the thread that enforces time limits.
 pub(crate) struct Runtime {
@@ -27,9 +27,22 @@ pub(crate) struct Runtime {
 /// What calls and the ticking thread tell each other.
 #[derive(Default)]
 struct Pulse {
+    /// Calls under way. While there are any, the thread does not rest.
+    active: AtomicUsize,
     /// A call began since the last tick.
     busy: AtomicBool,
+    /// The thread rests, or is about to.
+    resting: AtomicBool,
     stop: AtomicBool,
+}
+
+/// A call under way: while this lives, the epoch advances.
+pub(crate) struct Call<'a>(&'a Pulse);
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        self.0.active.fetch_sub(1, Ordering::Release);
+    }
 }
 
 impl Runtime {
@@ -47,40 +60,53 @@ impl Runtime {
         Ok(Self { engine, pulse, ticker: Some(ticker) })
     }
 
-    /// To be called before each call into a guest, so that the epoch advances. Returns its deadline in ticks.
-    pub(crate) fn deadline(&self, ms: u64) -> u64 {
+    /// To be called before each call into a guest and kept until it returns. The number is the call's deadline in ticks.
+    pub(crate) fn enter(&self, ms: u64) -> (Call<'_>, u64) {
+        self.pulse.active.fetch_add(1, Ordering::SeqCst);
         if !self.pulse.busy.load(Ordering::Relaxed) {
-            self.pulse.busy.store(true, Ordering::SeqCst);
-            if let Some(ticker) = &self.ticker {
-                ticker.thread().unpark();
-            }
+            self.pulse.busy.store(true, Ordering::Relaxed);
+        }
+        // Either this sees that the thread is about to rest, or the thread sees the call.
+        if self.pulse.resting.load(Ordering::SeqCst) {
+            self.wake();
         }
         // The current tick is under way already and does not count.
-        ms.div_ceil(TICK.as_millis() as u64) + 1
+        (Call(&self.pulse), ms.div_ceil(TICK.as_millis() as u64) + 1)
+    }
+
+    fn wake(&self) {
+        if let Some(ticker) = &self.ticker {
+            ticker.thread().unpark();
+        }
     }
 }
 
 impl Drop for Runtime {
     fn drop(&mut self) {
         self.pulse.stop.store(true, Ordering::SeqCst);
+        self.wake();
         if let Some(ticker) = self.ticker.take() {
-            ticker.thread().unpark();
             // It cannot panic; and nothing depends on it any more.
             let _ = ticker.join();
         }
     }
 }
 
-/// Ticks while calls may be under way and sleeps otherwise: an idle gateway costs nothing.
+/// Ticks while calls are under way and rests otherwise: an idle gateway costs nothing.
 fn tick(engine: &wasmtime::Engine, pulse: &Pulse) {
     let mut idle = 0;
     while !pulse.stop.load(Ordering::SeqCst) {
-        if idle > IDLE_TICKS && !pulse.busy.load(Ordering::SeqCst) {
-            thread::park();
+        if idle > RESTLESS_TICKS {
+            pulse.resting.store(true, Ordering::SeqCst);
+            if pulse.active.load(Ordering::SeqCst) == 0 && !pulse.stop.load(Ordering::SeqCst) {
+                thread::park();
+            }
+            pulse.resting.store(false, Ordering::SeqCst);
+            idle = 0;
         }
         thread::sleep(TICK);
         engine.increment_epoch();
-        idle = if pulse.busy.swap(false, Ordering::SeqCst) { 0 } else { idle.saturating_add(1) };
+        idle = if pulse.busy.swap(false, Ordering::Relaxed) { 0 } else { idle + 1 };
     }
 }
 

@@ -27,11 +27,11 @@ const MAX_ANSWER_BYTES: u64 = 256 << 20;
 pub(crate) fn sessions(command: SessionsCommand) -> anyhow::Result<()> {
     match command {
         SessionsCommand::List { recent: false, remote } => {
-            let answer = Client::new(&remote)?.get("sessions")?;
+            let answer = Client::new(&remote)?.list("sessions", "sessions")?;
             print(&remote, &answer, |sessions: Vec<LiveSession>| show::live(&sessions))
         }
         SessionsCommand::List { recent: true, remote } => {
-            let answer = Client::new(&remote)?.get(&format!("sessions/recent?limit={RECENT}"))?;
+            let answer = Client::new(&remote)?.list(&format!("sessions/recent?limit={RECENT}"), "sessions")?;
             print(&remote, &answer, |events: Vec<StoredEvent>| show::recent(&events))
         }
         SessionsCommand::Show { id, remote } => {
@@ -39,7 +39,7 @@ pub(crate) fn sessions(command: SessionsCommand) -> anyhow::Result<()> {
             print(&remote, &answer, |events: Vec<StoredEvent>| show::story(&events))
         }
         SessionsCommand::Kill { id, remote } => {
-            let answer = Client::new(&remote)?.post(&format!("sessions/{}/kill", segment(&id)?), json!({}))?;
+            let answer = Client::new(&remote)?.call(Method::DELETE, &format!("sessions/{}", segment(&id)?), Value::Null)?;
             print(&remote, &answer, |_: Value| format!("session {id} is ended\n"))
         }
     }
@@ -49,7 +49,7 @@ pub(crate) fn sessions(command: SessionsCommand) -> anyhow::Result<()> {
 pub(crate) fn approvals(command: ApprovalsCommand) -> anyhow::Result<()> {
     match command {
         ApprovalsCommand::List { all, remote } => {
-            let answer = Client::new(&remote)?.get(&format!("approvals?all={all}"))?;
+            let answer = Client::new(&remote)?.list(&format!("approvals?all={all}"), "approvals")?;
             print(&remote, &answer, |views: Vec<ApprovalView>| show::approvals(&views))
         }
         ApprovalsCommand::Show { id, remote } => {
@@ -71,14 +71,14 @@ fn decide(decision: &Decision, verb: &str) -> anyhow::Result<()> {
 /// `portcullis reload`
 pub(crate) fn reload(remote: &Remote) -> anyhow::Result<()> {
     let answer = Client::new(remote)?.post("reload", json!({}))?;
-    print(remote, &answer, |_: Value| "the configuration is in force\n".into())
+    print(remote, &answer, |answer: Value| format!("{}\n", show::safe(answer["reloaded"].as_str().unwrap_or("reloaded"))))
 }
 
 /// Every event of a session, in pages: a long session does not fit in one answer.
 fn events(client: &Client, id: &str) -> anyhow::Result<Value> {
     let (mut all, mut after) = (Vec::new(), 0);
     loop {
-        let page = client.get(&format!("sessions/{}?after={after}&limit={PAGE}", segment(id)?))?;
+        let page = client.list(&format!("sessions/{}/events?after={after}&limit={PAGE}", segment(id)?), "events")?;
         let Value::Array(page) = page else { bail!("the gateway gave an answer that is no list of events") };
         after = page.last().and_then(|event| event["number"].as_u64()).unwrap_or(after);
         let is_last = page.len() < PAGE;
@@ -121,7 +121,7 @@ impl Client {
             .max_redirects(0)
             .proxy(None)
             .timeout_global(Some(Duration::from_secs(60)));
-        let base = format!("{}/api/v1", remote.admin.trim_end_matches('/'));
+        let base = format!("{}/v1", remote.admin.trim_end_matches('/'));
         Ok(Self { agent: config.build().new_agent(), base, token: token(remote.token_file.as_deref())? })
     }
 
@@ -129,17 +129,25 @@ impl Client {
         self.call(Method::GET, path, Value::Null)
     }
 
+    /// A list, which the answer holds under this key.
+    fn list(&self, path: &str, key: &str) -> anyhow::Result<Value> {
+        Ok(self.get(path)?[key].take())
+    }
+
     fn post(&self, path: &str, body: Value) -> anyhow::Result<Value> {
         self.call(Method::POST, path, body)
     }
 
     fn call(&self, method: Method, path: &str, body: Value) -> anyhow::Result<Value> {
-        let body = if body.is_null() { String::new() } else { body.to_string() };
         let request = Request::builder().method(method).uri(format!("{}/{path}", self.base));
         let request = request.header("authorization", format!("Bearer {}", *self.token));
-        let request = request.header("content-type", "application/json").body(body)?;
+        let sent = if body.is_null() {
+            self.agent.run(request.body(())?)
+        } else {
+            self.agent.run(request.header("content-type", "application/json").body(body.to_string())?)
+        };
         let unreachable = || format!("the gateway does not answer at {}; `--admin` says where it is", self.base);
-        let mut response = self.agent.run(request).with_context(unreachable)?;
+        let mut response = sent.with_context(unreachable)?;
         let status = response.status();
         let text = response.body_mut().with_config().limit(MAX_ANSWER_BYTES).read_to_string();
         let text = text.with_context(|| format!("the answer of {} is cut short", self.base))?;

@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
+use portcullis_admin::{Admin, Tokens};
 use portcullis_engine::{Engine, EngineOptions, PolicySet};
 use portcullis_proxy::{Parts, PgListener, Proxy};
 use portcullis_store::{Store, StoreOptions};
@@ -60,24 +62,39 @@ async fn run(path: PathBuf, mut loaded: Loaded, watch: Watch) -> anyhow::Result<
     let parts = Parts { decide: engine.clone(), audit, approvals: store.clone(), stats: stats.clone(), hash_key };
     let (listeners, certificate) = listeners(&mut loaded)?;
     let proxy = Proxy::bind(listeners, std::mem::take(&mut loaded.proxy), parts).await?;
-    let admin = admin::bind(&loaded, &engine, &proxy, &store, &stats).await?;
-    let reloader = Reloader { path, engine, proxy, certificate, admin, running: loaded.file, watch: Mutex::new(watch) };
-    serve_until(Arc::new(reloader), stop, hang_up).await;
+    let admin = match &loaded.file.admin {
+        Some(admin) => Some(Admin::bind(admin.listen).await?),
+        None => None,
+    };
+    let tokens = Tokens::new(admin::tokens(&loaded));
+    let (running, watch) = (loaded.file, Mutex::new(watch));
+    let gateway = Arc::new(Gateway { path, engine, proxy, certificate, tokens, running, watch });
+    let draining = Arc::new(AtomicBool::new(false));
+    let services = admin::services(&gateway, &store, stats, draining.clone());
+    let ended = tokio::sync::watch::Sender::new(false);
+    let address = admin.as_ref().map(Admin::local_addr);
+    // It goes on while sessions end: a held command may still be approved.
+    let admin = admin.map(|admin| tokio::spawn(admin::serve(admin, gateway.tokens.clone(), services, ended.subscribe())));
+    tracing::info!(postgres = ?gateway.proxy.addresses(), admin = ?address, "serving");
+    serve_until(&gateway, stop, hang_up, &draining).await;
+    ended.send_replace(true);
+    if let Some(admin) = admin {
+        // Whatever became of it, the gateway stops.
+        let _ = tokio::time::timeout(Duration::from_secs(3), admin).await;
+    }
     tokio::task::spawn_blocking(move || store.close()).await.context("the store was not closed")?;
     tracing::info!("stopped");
     Ok(())
 }
 
 /// Serves until a signal to stop, then until the sessions have ended or a second signal.
-async fn serve_until(gateway: Arc<Reloader>, mut stop: Receiver<u32>, hang_up: Signal) {
-    let (mut first, ended) = (stop.clone(), tokio::sync::watch::Sender::new(false));
+async fn serve_until(gateway: &Arc<Gateway>, mut stop: Receiver<u32>, hang_up: Signal, draining: &AtomicBool) {
+    let mut first = stop.clone();
     let follow = tokio::spawn(gateway.clone().follow(hang_up));
-    // It goes on while sessions end: a held command may still be approved.
-    let admin = tokio::spawn(admin::serve(gateway.clone(), ended.subscribe()));
-    tracing::info!(postgres = ?gateway.proxy.addresses(), admin = ?gateway.running.admin.as_ref().map(|a| a.listen), "serving");
     let asked = async move {
         // The sender lives as long as the process.
         let _ = first.wait_for(|count| *count > 0).await;
+        draining.store(true, Ordering::Relaxed);
         tracing::info!("stopping when the sessions have ended; a second signal stops at once");
     };
     tokio::select! {
@@ -85,9 +102,6 @@ async fn serve_until(gateway: Arc<Reloader>, mut stop: Receiver<u32>, hang_up: S
         _ = stop.wait_for(|count| *count > 1) => tracing::warn!("stopping at once"),
     }
     follow.abort();
-    ended.send_replace(true);
-    // Whatever became of it, the gateway stops.
-    let _ = tokio::time::timeout(Duration::from_secs(3), admin).await;
 }
 
 /// Counts the signals to stop.
@@ -146,18 +160,18 @@ fn warn(loaded: &Loaded) {
 }
 
 /// A running gateway that follows its configuration.
-pub(crate) struct Reloader {
+pub(crate) struct Gateway {
     path: PathBuf,
     pub(crate) engine: Arc<Engine>,
     pub(crate) proxy: Arc<Proxy>,
     certificate: Option<Arc<Certificate>>,
-    pub(crate) admin: Option<admin::Bound>,
+    tokens: Tokens,
     /// The configuration that the gateway was started with.
-    running: File,
+    pub(crate) running: File,
     watch: Mutex<Watch>,
 }
 
-impl Reloader {
+impl Gateway {
     /// Reads the configuration again and puts it in force, or refuses it whole. Compiles policies: not for a thread that
     /// drives futures.
     pub(crate) fn reload(&self) -> Result<u64, String> {
@@ -186,9 +200,7 @@ impl Reloader {
         if let (Some(held), Some((certified, _))) = (&self.certificate, loaded.tls.take()) {
             held.replace(certified);
         }
-        if let Some(admin) = &self.admin {
-            admin.replace(&loaded);
-        }
+        self.tokens.replace(admin::tokens(&loaded));
         self.proxy.reload(loaded.proxy);
         tracing::info!(generation, "the changed configuration is in force");
         generation

@@ -79,7 +79,8 @@ pub enum BuildError {
 /// Builds the component of a package from its source, and puts it where the manifest says. `progress` gets the lines
 /// that cargo prints.
 ///
-/// The same source gives the same bytes wherever it is: no path of the machine gets into the component.
+/// No path of the machine gets into the component, and the same workspace gives the same bytes wherever it lies. cargo
+/// names a crate outside of the workspace by its path, so that such a dependency makes the bytes depend on the place.
 pub fn build(package: &Package, progress: &mut dyn FnMut(&str)) -> Result<Built, BuildError> {
     let about = &package.manifest.package;
     let Some(from) = &package.manifest.build else { return Err(BuildError::NoSource(about.name.clone())) };

@@ -58,24 +58,32 @@ fn with_hint(message: &str) -> String {
 
 /// The name that is closest to `word`, if it may be a slip of it.
 fn nearest<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    if word.len() > 64 {
+        return None;
+    }
     let close = |name: &&str| distance(word, name) <= (word.chars().count().max(name.chars().count()) / 3).max(1);
     names.filter(close).min_by_key(|name| distance(word, name))
 }
 
-/// Levenshtein's distance, in which `_` and `-` are the same.
+/// The fewest changes from one word to the other: a character more, less or other, or two that changed places. `_` and
+/// `-` are the same.
 fn distance(a: &str, b: &str) -> usize {
-    let same = |x: char, y: char| x == y || "-_".contains(x) && "-_".contains(y);
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, y) in b.iter().enumerate() {
-            let substituted = diagonal + usize::from(!same(x, *y));
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(diagonal + 1).min(row[j] + 1);
+    let chars = |word: &str| word.replace('_', "-").chars().collect::<Vec<_>>();
+    let (a, b) = (chars(a), chars(b));
+    let mut table = vec![vec![0; b.len() + 1]; a.len() + 1];
+    for i in 0..=a.len() {
+        for j in 0..=b.len() {
+            table[i][j] = if i == 0 || j == 0 {
+                i + j
+            } else {
+                let other = table[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+                let swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
+                let swap = if swapped { table[i - 2][j - 2] + 1 } else { usize::MAX };
+                other.min(swap).min(table[i - 1][j] + 1).min(table[i][j - 1] + 1)
+            };
         }
     }
-    row[b.len()]
+    table[a.len()][b.len()]
 }
 
 #[cfg(test)]
@@ -86,7 +94,7 @@ mod tests {
     fn slips_are_found_and_strangers_are_not() {
         let names = ["name", "settings-schema", "capabilities"];
         let found = |word| nearest(word, names.into_iter());
-        assert_eq!(found("nmae"), None);
+        assert_eq!(found("nmae"), Some("name"));
         assert_eq!(found("nam"), Some("name"));
         assert_eq!(found("settings_schema"), Some("settings-schema"));
         assert_eq!(found("capabilites"), Some("capabilities"));

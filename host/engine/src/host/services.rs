@@ -53,7 +53,12 @@ impl wit::detect::Host for Host {
         Ok(Detector::ALL.iter().map(|d| d.as_str().into()).collect())
     }
 
-    fn scan(&mut self, detectors: Vec<String>, ends: Vec<u32>, data: Vec<u8>) -> wasmtime::Result<Vec<wit::detect::Hit>> {
+    fn scan(
+        &mut self,
+        detectors: Vec<String>,
+        ends: Vec<u32>,
+        data: Vec<u8>,
+    ) -> wasmtime::Result<Vec<wit::detect::Hit>> {
         let mut wanted = Vec::with_capacity(detectors.len().min(Detector::ALL.len()));
         for name in &detectors {
             match Detector::ALL.into_iter().find(|d| d.as_str() == name) {

@@ -1,8 +1,6 @@
 use std::sync::Arc;
 
-use portcullis_verdict::{
-    Batch, Chunk, Column, ColumnPlan, Denial, Judge, Limit, Mask, ResultSet, RowPlan, Snapshot,
-};
+use portcullis_verdict::{Batch, Chunk, Column, ColumnPlan, Denial, Judge, Limit, Mask, ResultSet, RowPlan, Snapshot};
 
 use crate::bench::{Ask, Bench, broken, command, monitor, unread};
 
@@ -75,8 +73,7 @@ fn plans_of_a_chain_are_combined() {
     let chain = ["filter-keep", "plan-max-5", "plan-mask", "plan-max-3", "plan-by-label"];
     let policies = chain.iter().enumerate().map(|(i, behaviour)| broken(&format!("p{i}"), behaviour));
     let (_, plan) = plan_of(&mut Bench::with(policies.collect()).judge()).unwrap();
-    let expected =
-        [ColumnPlan::Mask(Mask::KeepLast(4), "p2".into()), ColumnPlan::Mask(Mask::Redact, "p4".into())];
+    let expected = [ColumnPlan::Mask(Mask::KeepLast(4), "p2".into()), ColumnPlan::Mask(Mask::Redact, "p4".into())];
     assert_eq!(plan.columns, expected);
     assert_eq!(plan.limit, Some(Limit { max_rows: 3, policy: "p3".into() }));
     let bench = Bench::with(vec![broken("a", "allow"), broken("b", "filter-keep"), broken("c", "filter-keep")]);

@@ -64,8 +64,7 @@ fn a_policy_reads_all_facts() {
         Parameter { value: None, binary: false },
         Parameter { value: Some(Bytes::from_static(b"hi")), binary: true },
     ];
-    let command =
-        Arc::new(Command { sequence: 1, phase: Phase::Prepare, statement: Arc::new(statement), parameters });
+    let command = Arc::new(Command { sequence: 1, phase: Phase::Prepare, statement: Arc::new(statement), parameters });
     let expected = "0198c0de-0000-7000-8000-000000000001 postgres alice [\"dev\", \"ops\"] shop Some(\"production\") \
                     192.0.2.7 scram-sha-256 Some(\"ticket 7\")|sql Phase::Prepare délete abc|postgres DELETE \
                     [\"pg_sleep\"] false s.t t.c Effects(READ | WRITE | OPAQUE)|None false|Some([104, 105]) true";
@@ -87,8 +86,7 @@ fn a_rewrite_is_decided_again_by_the_policies_after_it() {
 #[test]
 fn a_rewrite_that_cannot_be_read_is_denied_by_who_needs_its_facts() {
     let bench = Bench::with(vec![broken("r", "rewrite"), broken("p", "deny-drop")]);
-    let ruling =
-        bench.judge().check(&command("select 1"), &[], &|text| Arc::new(Statement::unread(Kind::Sql, text)));
+    let ruling = bench.judge().check(&command("select 1"), &[], &|text| Arc::new(Statement::unread(Kind::Sql, text)));
     assert!(matches!(ruling.explanation[1].verdict, Err(Fault::Unreadable(_))));
     assert!(matches!(ruling.outcome, Outcome::Deny(_)));
 }

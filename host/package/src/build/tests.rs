@@ -22,39 +22,42 @@ pub extern "C" fn configure() {
 /// The panic message holds the file's name.
 const HELPER: &str = "pub fn fail(n: u64) {\n    if n == 7 {\n        panic!(\"seven\");\n    }\n}\n";
 
-/// A package in `policy/`, its crate in a workspace beside it, and a crate outside the workspace that it depends on.
-fn guest(test: &str) -> (Dir, Package) {
+/// A package in `policy/`, its crate in a workspace beside it, and a crate in the directory `helper` that it depends on.
+fn guest(test: &str, helper: &str) -> (Dir, Package) {
     let dir = Dir::new(test);
     let library = |name: &str| format!("[package]\nname = \"{name}\"\nversion = \"1.2.3\"\nedition = \"2024\"\n");
     dir.put("ws/Cargo.toml", "[workspace]\nresolver = \"3\"\nmembers = [\"guest\", \"other\"]\n");
-    let depends = "[dependencies]\nhelper = { path = \"../../helper\" }\nother = { path = \"../other\" }\n";
+    let depends =
+        format!("[dependencies]\nhelper = {{ path = \"../../{helper}\" }}\nother = {{ path = \"../other\" }}\n");
     let cdylib = "[lib]\ncrate-type = [\"cdylib\"]\n";
-    dir.put("ws/guest/Cargo.toml", library("guest") + cdylib + depends);
+    dir.put("ws/guest/Cargo.toml", library("guest") + cdylib + &depends);
     dir.put("ws/guest/src/lib.rs", GUEST);
     dir.put("ws/guest/src/world.bin", metadata(WIT, "timed"));
     // A dependency that makes a module of its own, which is not the one to take.
     dir.put("ws/other/Cargo.toml", library("other") + "[lib]\ncrate-type = [\"cdylib\", \"rlib\"]\n");
     dir.put("ws/other/src/lib.rs", "");
-    dir.put("helper/Cargo.toml", library("helper"));
-    dir.put("helper/src/lib.rs", HELPER);
+    dir.put(&format!("{helper}/Cargo.toml"), library("helper"));
+    dir.put(&format!("{helper}/src/lib.rs"), HELPER);
     let sections = "capabilities = [\"clock\"]\n[build]\ncrate = \"../ws/guest\"\n";
     let manifest = dir.put("policy/policy.toml", format!("{MINIMAL}{sections}"));
     let package = Package::open(&manifest).unwrap();
     (dir, package)
 }
 
+fn holds(bytes: &[u8], text: &str) -> bool {
+    bytes.windows(text.len()).any(|window| window == text.as_bytes())
+}
+
 #[test]
-fn the_same_source_gives_the_same_component_anywhere() {
+fn the_same_workspace_gives_the_same_component_anywhere() {
     let mut digests = Vec::new();
     for place in ["first", "another-place"] {
-        let (dir, package) = guest(place);
+        let (dir, package) = guest(place, "ws/helper");
         let mut lines = Vec::new();
         let built = build(&package, &mut |line| lines.push(line.to_owned())).unwrap();
         let bytes = package.component().unwrap();
         assert_eq!((built.component, built.bytes), (dir.path("policy/out/block.wasm"), bytes.len() as u64));
-        let holds = |text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
-        assert!(holds("/helper-1.2.3/src/lib.rs"), "the panic message names no file, so that this tests nothing");
-        assert!(!holds(dir.path("").to_str().unwrap()));
+        assert!(holds(&bytes, "helper/src/lib.rs"), "no panic message names a file, so that this tests nothing");
         assert!(lines.iter().any(|line| line.contains("Compiling guest")), "{lines:?}");
         digests.push(built.digest);
     }
@@ -62,9 +65,18 @@ fn the_same_source_gives_the_same_component_anywhere() {
 }
 
 #[test]
+fn no_path_of_the_machine_gets_into_a_component() {
+    let (dir, package) = guest("paths", "helper");
+    build(&package, &mut |_| {}).unwrap();
+    let bytes = package.component().unwrap();
+    assert!(holds(&bytes, "/helper-1.2.3/src/lib.rs"));
+    assert!(!holds(&bytes, dir.path("").to_str().unwrap()));
+}
+
+#[test]
 fn what_cannot_be_built_says_why() {
-    let (dir, mut package) = guest("broken");
-    let mut error = |package: &Package| build(package, &mut |_| {}).unwrap_err().to_string();
+    let (dir, mut package) = guest("broken", "helper");
+    let error = |package: &Package| build(package, &mut |_| {}).unwrap_err().to_string();
     package.manifest.package.capabilities.clear();
     assert!(error(&package).contains("add \"clock\" to `capabilities`"));
     assert!(!package.component_path().exists());

@@ -51,7 +51,13 @@ impl Guest for Policy {
         })
     }
 
-    fn filter_batch(_: &Session, _: &Command, _: &ResultSet, rows: u32, chunks: Vec<Chunk>) -> Result<BatchResult, Error> {
+    fn filter_batch(
+        _: &Session,
+        _: &Command,
+        _: &ResultSet,
+        rows: u32,
+        chunks: Vec<Chunk>,
+    ) -> Result<BatchResult, Error> {
         misbehave("filter")?;
         let behaviour = behaviour();
         if chunks.len() != 1 {
