@@ -28,6 +28,6 @@ insert into orders (id, customer, product, cents)
 
 create view contacts as select id, name as who, email as address from customers;
 
-alter table customers owner to gateway_role;
-alter table orders owner to gateway_role;
-alter view contacts owner to gateway_role;
+alter table customers owner to portcullis;
+alter table orders owner to portcullis;
+alter view contacts owner to portcullis;

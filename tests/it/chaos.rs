@@ -119,7 +119,7 @@ fn whoever_leaves_takes_the_servers_session_along() {
         });
     }
     until("the server has no session left", Duration::from_secs(30), || {
-        let count = postgres.sql("shop", "select count(*) from pg_stat_activity where usename = 'gateway_role' and application_name <> 'portcullis catalogue'")?;
+        let count = postgres.sql("shop", "select count(*) from pg_stat_activity where usename = 'portcullis' and application_name <> 'portcullis catalogue'")?;
         ensure!(count == "0", "{count}");
         Ok(())
     })

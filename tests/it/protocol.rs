@@ -53,7 +53,7 @@ fn notifications_and_notices_pass() {
 fn pgbench_runs_in_every_protocol() {
     let postgres = shop();
     let gateway = Gateway::start(guarded(&postgres)).unwrap();
-    postgres.sql("shop", "create table numbers as select n as id, n * 7 as value from generate_series(1, 1000) n; grant select on numbers to gateway_role").unwrap();
+    postgres.sql("shop", "create table numbers as select n as id, n * 7 as value from generate_series(1, 1000) n; grant select on numbers to portcullis").unwrap();
     let script = gateway.directory().join("script.sql");
     std::fs::write(&script, "\\set id random(1, 1000)\nselect value from numbers where id = :id;\n").unwrap();
     for protocol in ["simple", "extended", "prepared"] {

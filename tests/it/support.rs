@@ -25,7 +25,7 @@ pub(crate) fn guarded(postgres: &Postgres) -> Options {
         .with("no-destructive-sql", "policies/no-destructive-sql", "capabilities = [\"clock\"]")
         .with("review-schema-changes", "policies/review-schema-changes", "")
         .with("hide-personal-data", "policies/hide-personal-data", "")
-        .with("fair-use", "policies/fair-use", "capabilities = [\"clock\", \"state\"]");
+        .with("fair-use", "policies/fair-use", "capabilities = [\"state\"]");
     options.target = LABELS.into();
     options
 }

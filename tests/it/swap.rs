@@ -38,8 +38,8 @@ fn a_swap_under_load_fails_no_command_and_leaves_none_undecided() {
         gateway
             .configure(|o| {
                 *o = guarded(&postgres);
-                o.policies = o.policies.replace("capabilities = [\"clock\", \"state\"]",
-                    &format!("capabilities = [\"clock\", \"state\"]\nsettings = {{ max_rows = {limit}, commands_per_minute = 100000000 }}"));
+                o.policies = o.policies.replace("capabilities = [\"state\"]",
+                    &format!("capabilities = [\"state\"]\nsettings = {{ max_rows = {limit}, commands_per_minute = 100000000 }}"));
             })
             .unwrap();
         let reload = gateway.reload().unwrap();
@@ -60,9 +60,9 @@ fn a_bad_set_leaves_the_old_one_serving_and_says_why() {
     let mut gateway = Gateway::start(guarded(&postgres)).unwrap();
     let before = generation(&gateway);
     for (what, change) in [
-        ("capability", ("capabilities = [\"clock\", \"state\"]", "capabilities = []")),
+        ("capability", ("capabilities = [\"state\"]", "capabilities = []")),
         ("no-such-package", ("policies/fair-use", "policies/no-such-package")),
-        ("max_rows", ("capabilities = [\"clock\", \"state\"]", "capabilities = [\"clock\", \"state\"]\nsettings = { max_rows = \"many\" }")),
+        ("max_rows", ("capabilities = [\"state\"]", "capabilities = [\"state\"]\nsettings = { max_rows = \"many\" }")),
     ] {
         gateway
             .configure(|o| {

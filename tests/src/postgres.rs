@@ -12,7 +12,7 @@ use crate::place::{Scratch, free_port};
 use crate::process::{Running, find, run, until};
 
 /// The role that the gateway logs in as, and its password.
-pub const ROLE: &str = "gateway_role";
+pub const ROLE: &str = "portcullis";
 /// See [`ROLE`].
 pub const PASSWORD: &str = "upstream-secret-7Qx";
 
@@ -139,6 +139,11 @@ impl Postgres {
         psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", database, "-c", text]);
         psql.arg("-h").arg(self.scratch.path()).args(["-p", &self.port.to_string()]);
         Ok(run(&mut psql)?.trim_end().to_owned())
+    }
+
+    /// The user and group that it runs as, if not as ours.
+    pub fn user(&self) -> Option<(u32, u32)> {
+        self.user
     }
 
     /// What the server has logged.

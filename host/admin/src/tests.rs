@@ -32,7 +32,15 @@ impl Fake {
 impl Policies for Fake {
     fn status(&self) -> Vec<PolicyStatus> {
         let (name, digest, last_fault) = ("pii \"x\"".into(), "d1".into(), Some("it trapped".into()));
-        vec![PolicyStatus { name, digest, mode: Mode::Enforce, state: PolicyState::HeldClosed, calls: 9, faults: 3, last_fault }]
+        vec![PolicyStatus {
+            name,
+            digest,
+            mode: Mode::Enforce,
+            state: PolicyState::HeldClosed,
+            calls: 9,
+            faults: 3,
+            last_fault,
+        }]
     }
 
     fn generation(&self) -> u64 {
@@ -96,8 +104,20 @@ impl ApprovalDesk for Fake {
         let (digest, demands, approvers, opened_ms, expires_ms) = ("d".into(), vec![], vec![], 1, 2);
         let (state, sequence, reason, decided) = (ApprovalState::Open, 3, None, None);
         Ok(ApprovalView {
-            id, state, session, sequence, principal, target, text, digest, demands, approvers, opened_ms, expires_ms,
-            reason, decided,
+            id,
+            state,
+            session,
+            sequence,
+            principal,
+            target,
+            text,
+            digest,
+            demands,
+            approvers,
+            opened_ms,
+            expires_ms,
+            reason,
+            decided,
         })
     }
 
@@ -122,7 +142,12 @@ struct Running {
 }
 
 fn token(name: &str, role: Role) -> Token {
-    Token { sha256: Sha256::digest(format!("{name}-secret")).into(), name: name.into(), groups: vec!["dba".into()], role }
+    Token {
+        sha256: Sha256::digest(format!("{name}-secret")).into(),
+        name: name.into(),
+        groups: vec!["dba".into()],
+        role,
+    }
 }
 
 async fn start(audit: bool) -> Running {
@@ -164,7 +189,8 @@ impl Running {
     }
 
     async fn ask(&self, who: &str, method: &str, path: &str, body: &str) -> (u16, Value) {
-        let authorization = if who.is_empty() { String::new() } else { format!("Authorization: Bearer {who}-secret\r\n") };
+        let authorization =
+            if who.is_empty() { String::new() } else { format!("Authorization: Bearer {who}-secret\r\n") };
         let json = "Content-Type: application/json\r\n";
         let len = body.len();
         let head = format!("{method} {path} HTTP/1.1\r\nHost: x\r\n{authorization}{json}Content-Length: {len}\r\n\r\n");
@@ -216,7 +242,12 @@ async fn only_a_bearer_token_counts() {
     let running = start(true).await;
     let get = |header: &str| running.raw(format!("GET /metrics HTTP/1.1\r\nHost: x\r\n{header}\r\n\r\n"));
     assert_eq!(get("Authorization: bearer olaf-secret").await.0, 200);
-    for header in ["Authorization: Basic olaf-secret", "Authorization: Bearer", "Authorization: olaf-secret", "Cookie: olaf-secret"] {
+    for header in [
+        "Authorization: Basic olaf-secret",
+        "Authorization: Bearer",
+        "Authorization: olaf-secret",
+        "Cookie: olaf-secret",
+    ] {
         let (status, head, _) = get(header).await;
         assert!(status == 401 && head.contains("www-authenticate: bearer"), "{header}: {head}");
     }
@@ -238,7 +269,8 @@ async fn health_and_readiness_tell_strangers_little() {
     assert_eq!(running.ask("", "GET", "/healthz", "").await, (200, json!({ "alive": true })));
     assert_eq!(running.ask("", "GET", "/readyz", "").await, (200, json!({ "ready": true })));
     let (status, body) = running.ask("rita", "GET", "/readyz", "").await;
-    let expected = json!({ "ready": true, "reasons": [], "held_closed": ["pii \"x\""], "last_refusal": "no such component" });
+    let expected =
+        json!({ "ready": true, "reasons": [], "held_closed": ["pii \"x\""], "last_refusal": "no such component" });
     assert_eq!((status, body), (200, expected));
     running.draining.store(true, Ordering::Relaxed);
     assert_eq!(running.ask("", "GET", "/readyz", "").await, (503, json!({ "ready": false })));
@@ -279,7 +311,10 @@ async fn sessions_are_shown_and_ended() {
     assert_eq!(body["sessions"][0]["number"], 7);
     let (_, body) = running.ask("aude", "GET", "/v1/sessions/s1/events", "").await;
     assert_eq!(body["events"][0]["event"]["Close"]["reason"], "client left");
-    assert_eq!(running.ask("aude", "GET", "/v1/sessions/s1/events?after=7&limit=5", "").await, (200, json!({ "events": [] })));
+    assert_eq!(
+        running.ask("aude", "GET", "/v1/sessions/s1/events?after=7&limit=5", "").await,
+        (200, json!({ "events": [] }))
+    );
     let calls = ["sessions 1000", "session s1 0 1", "session s1 0 100", "session s1 7 5"];
     assert_eq!(running.fake.calls(), calls);
     assert_eq!(running.ask("aude", "GET", "/v1/sessions/nobody/events", "").await.0, 404);

@@ -1,8 +1,6 @@
 //! The file: how it is opened, what is ended then, and what is read back.
 
-use std::collections::HashMap;
 use std::fs::{DirBuilder, OpenOptions};
-use std::ops::Bound;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -16,7 +14,8 @@ use crate::error::StoreError;
 use crate::journal::Journal;
 use crate::record::{BadValue, Record, decode_approval};
 use crate::tables::{
-    APPROVAL_IDS, APPROVALS, EVENTS, META, OPENINGS, SESSION_EVENTS, SESSIONS, Tables, approval, begin, event, last,
+    APPROVAL_IDS, APPROVALS, Draft, EVENTS, META, OPENINGS, SESSION_EVENTS, SESSIONS, Tables, approval, begin, block,
+    event, last, session_of,
 };
 
 /// Pages of the file that are kept in memory, in bytes.
@@ -150,10 +149,11 @@ fn start(db: &Database, path: &Path, now_ms: u64) -> Result<Started, FileError> 
     let started = {
         let mut tables = Tables::open(&txn)?;
         tables.meta.insert(FORMAT_KEY, FORMAT)?;
-        let mut number = last(&tables.events)?;
+        let (mut number, mut draft) = (last(&tables.events)?, Draft::default());
         let mut put = |tables: &mut Tables<'_>, event: Event| {
             number += 1;
-            tables.put(number, now_ms, &event, &mut HashMap::new(), &mut Vec::new())
+            tables.put(&mut draft, number, now_ms, &event)?;
+            tables.seal(&mut draft, number)
         };
         let reusable = end_approvals(&mut tables, now_ms, &mut put)?;
         end_sessions(&mut tables, &mut put)?;
@@ -207,7 +207,7 @@ fn end_approvals(
                 reason: STOPPED.into(),
             };
             put(tables, event)?;
-            tables.put_approval(&record, &mut Vec::new())?;
+            tables.put_approval(&record)?;
         } else if record.is_reusable() && record.expires_ms > now_ms {
             reusable.push(record);
         } else {
@@ -241,16 +241,21 @@ impl File {
     /// The events of a session after event `after`, in order, at most `limit`.
     pub(crate) fn session(&self, id: &str, after: u64, limit: usize) -> Result<Vec<StoredEvent>, FileError> {
         self.read(|txn| {
-            let Some(first) = txn.open_table(SESSIONS)?.get(id)?.map(|first| first.value()) else {
-                return Ok(Vec::new());
-            };
+            let mut found = Vec::new();
+            let Some(first) = txn.open_table(SESSIONS)?.get(id)?.map(|first| first.value()) else { return Ok(found) };
             let (index, events) = (txn.open_table(SESSION_EVENTS)?, txn.open_table(EVENTS)?);
-            let range = (Bound::Excluded((first, after)), Bound::Included((first, u64::MAX)));
-            if after == u64::MAX {
-                return Ok(Vec::new());
+            // A block stands under its last event: the first one after `after` may begin before it.
+            for entry in index.range((first, after.saturating_add(1))..=(first, u64::MAX))? {
+                if found.len() >= limit {
+                    break;
+                }
+                let (what, number) = ("the block of event", entry?.0.value().1);
+                let value = events.get(number)?.ok_or(FileError::Missing { what, number })?;
+                let wanted = |e: &StoredEvent| e.number > after && **session_of(&e.event) == *id;
+                found.extend(block(number, value.value())?.into_iter().filter(wanted));
             }
-            let numbers = index.range::<(u64, u64)>(range)?.take(limit);
-            numbers.map(|entry| event(&events, entry?.0.value().1)).collect()
+            found.truncate(limit);
+            Ok(found)
         })
     }
 

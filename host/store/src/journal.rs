@@ -1,20 +1,18 @@
 //! The one place that numbers events and writes them.
 
-use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
 
 use redb::{Database, ReadableDatabase};
 
 use crate::file::{File, FileError, check_format};
 use crate::queue::Item;
-use crate::tables::{EVENTS, Tables, begin, last};
+use crate::tables::{Draft, EVENTS, Tables, begin, last};
 
 /// Numbers, encodes and writes events. There is one, and the writer has it.
 pub(crate) struct Journal {
     file: Arc<File>,
     next: u64,
-    firsts: HashMap<Arc<str>, u64>,
-    scratch: Vec<u8>,
+    draft: Draft,
 }
 
 /// Where the file stands after a commit that failed.
@@ -26,7 +24,7 @@ pub(crate) enum Position {
 
 impl Journal {
     pub(crate) fn new(file: Arc<File>, next: u64) -> Self {
-        Self { file, next, firsts: HashMap::new(), scratch: Vec::with_capacity(1024) }
+        Self { file, next, draft: Draft::default() }
     }
 
     /// Writes the batch in one durable transaction. After an error only [`Journal::reopen`] can tell what became of it.
@@ -37,11 +35,12 @@ impl Journal {
         {
             let mut tables = Tables::open(&txn)?;
             for (number, item) in (self.next..).zip(batch) {
-                tables.put(number, item.at_ms, &item.event, &mut self.firsts, &mut self.scratch)?;
+                tables.put(&mut self.draft, number, item.at_ms, &item.event)?;
                 if let Some(record) = &item.record {
-                    tables.put_approval(record, &mut self.scratch)?;
+                    tables.put_approval(record)?;
                 }
             }
+            tables.seal(&mut self.draft, self.next + batch.len() as u64 - 1)?;
         }
         txn.commit()?;
         self.next += batch.len() as u64;
@@ -52,7 +51,7 @@ impl Journal {
     pub(crate) fn reopen(&mut self, len: u64) -> Result<Position, FileError> {
         // Closed first: the file cannot be opened twice. Opening may take long, and readers are not to wait for it.
         drop(self.file.exchange(None));
-        self.firsts.clear();
+        self.draft = Draft::default();
         let opened = (self.file.opener)(false)?;
         check_format(&opened, &self.file.path)?;
         let found = last(&opened.begin_read()?.open_table(EVENTS)?)?;

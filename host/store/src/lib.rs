@@ -12,9 +12,9 @@
 //! | table | key | value |
 //! |---|---|---|
 //! | `meta` | `"format"` | the layout of this table list: 1 |
-//! | `events` | number, from 1 without gaps | version byte 1, then postcard of `(at_ms, Event)` |
+//! | `events` | number of the last event of a block; numbers count from 1 without gaps | version byte 1, the number of events in the block (one byte), then postcard of `(at_ms, Event)` for each |
 //! | `sessions` | session | the number of its first event, which stands for the session in the other tables |
-//! | `session_events` | (session's first event, number) | – |
+//! | `session_events` | (session's first event, key in `events` of a block that tells of it) | – |
 //! | `openings` | number of an opening event | – |
 //! | `open_sessions` | session's first event | session; there as long as it has no closing event |
 //! | `approvals` | number, from 1 | version byte 1, then postcard of the request as it stands |

@@ -99,42 +99,85 @@ impl Record {
     }
 }
 
-/// Writes an event into an emptied buffer.
-pub(crate) fn encode_event(out: &mut Vec<u8>, at_ms: u64, event: &Event) -> Result<(), postcard::Error> {
-    encode(out, &(at_ms, event))
+/// Consecutive events, which share one entry of the file: an entry for each would cost several times as much.
+#[derive(Default)]
+pub(crate) struct Block {
+    bytes: Vec<u8>,
+    events: u8,
 }
 
-pub(crate) fn decode_event(number: u64, bytes: &[u8]) -> Result<StoredEvent, BadValue> {
-    let (at_ms, event) = decode(bytes)?;
-    Ok(StoredEvent { number, at_ms, event })
+impl Block {
+    /// The most events of a block, and the bytes after which it takes no more.
+    const EVENTS: u8 = 64;
+    const BYTES: usize = 16 << 10;
+
+    pub(crate) fn add(&mut self, at_ms: u64, event: &Event) -> Result<(), postcard::Error> {
+        if self.events == 0 {
+            self.bytes.clear();
+            self.bytes.extend([VERSION, 0]);
+        }
+        self.bytes = postcard::to_extend(&(at_ms, event), std::mem::take(&mut self.bytes))?;
+        self.events += 1;
+        Ok(())
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.events >= Self::EVENTS || self.bytes.len() >= Self::BYTES
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.events == 0
+    }
+
+    /// Its encoding, with the number of its events after the version; the next event starts another block.
+    pub(crate) fn seal(&mut self) -> &[u8] {
+        if let Some(count) = self.bytes.get_mut(1) {
+            *count = std::mem::take(&mut self.events);
+        }
+        &self.bytes
+    }
 }
 
-/// Writes a request into an emptied buffer.
-pub(crate) fn encode_approval(out: &mut Vec<u8>, record: &Record) -> Result<(), postcard::Error> {
-    encode(out, record)
+/// The events of the block whose last event has this number.
+pub(crate) fn decode_block(last: u64, bytes: &[u8]) -> Result<Vec<StoredEvent>, BadValue> {
+    let (count, mut rest) = body(bytes)?.split_first().ok_or(BadValue::Empty)?;
+    let first =
+        (last + 1).checked_sub((*count).into()).ok_or_else(|| BadValue::Malformed("it has too many events".into()))?;
+    let mut events = Vec::with_capacity((*count).into());
+    for number in first..=last {
+        let ((at_ms, event), left) = postcard::take_from_bytes(rest).map_err(|e| BadValue::Malformed(e.to_string()))?;
+        events.push(StoredEvent { number, at_ms, event });
+        rest = left;
+    }
+    ended(rest)?;
+    Ok(events)
+}
+
+pub(crate) fn encode_approval(record: &Record) -> Result<Vec<u8>, postcard::Error> {
+    postcard::to_extend(record, vec![VERSION])
 }
 
 pub(crate) fn decode_approval(bytes: &[u8]) -> Result<Record, BadValue> {
     decode(bytes)
 }
 
-fn encode(out: &mut Vec<u8>, value: &impl Serialize) -> Result<(), postcard::Error> {
-    out.clear();
-    out.push(VERSION);
-    *out = postcard::to_extend(value, std::mem::take(out))?;
-    Ok(())
+fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, BadValue> {
+    let (value, rest) = postcard::take_from_bytes(body(bytes)?).map_err(|e| BadValue::Malformed(e.to_string()))?;
+    ended(rest)?;
+    Ok(value)
 }
 
-fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, BadValue> {
-    let (version, body) = bytes.split_first().ok_or(BadValue::Empty)?;
-    if *version != VERSION {
-        return Err(BadValue::Version(*version));
+/// What follows the version.
+fn body(bytes: &[u8]) -> Result<&[u8], BadValue> {
+    match bytes.split_first() {
+        Some((&VERSION, body)) => Ok(body),
+        Some((other, _)) => Err(BadValue::Version(*other)),
+        None => Err(BadValue::Empty),
     }
-    let (value, rest) = postcard::take_from_bytes(body).map_err(|e| BadValue::Malformed(e.to_string()))?;
-    if !rest.is_empty() {
-        return Err(BadValue::Malformed(format!("{} bytes follow its end", rest.len())));
-    }
-    Ok(value)
+}
+
+fn ended(rest: &[u8]) -> Result<(), BadValue> {
+    if rest.is_empty() { Ok(()) } else { Err(BadValue::Malformed(format!("{} bytes follow its end", rest.len()))) }
 }
 
 #[cfg(test)]
@@ -232,43 +275,65 @@ mod tests {
         prop_oneof![open_event(), command_event(), finish_event(), close, approval]
     }
 
+    fn block(events: &[Event]) -> Vec<u8> {
+        let mut block = Block::default();
+        block.add(1, &closing("of an earlier block")).unwrap();
+        block.seal();
+        for event in events {
+            block.add(300, event).unwrap();
+        }
+        block.seal().into()
+    }
+
     proptest! {
         #[test]
-        fn events_come_back(number: u64, at_ms: u64, event in any_event()) {
-            let mut bytes = vec![0xff; 3];
-            encode_event(&mut bytes, at_ms, &event).unwrap();
-            prop_assert_eq!(decode_event(number, &bytes), Ok(StoredEvent { number, at_ms, event }));
+        fn events_come_back(before in 0..u64::MAX - 9, events in vec(any_event(), 1..8)) {
+            let last = before + events.len() as u64;
+            let bytes = block(&events);
+            let stored = (before + 1..).zip(events).map(|(number, event)| StoredEvent { number, at_ms: 300, event });
+            prop_assert_eq!(decode_block(last, &bytes), Ok(stored.collect()));
         }
 
         #[test]
-        fn a_cut_or_longer_value_is_an_error(event in any_event(), cut: prop::sample::Index) {
-            let mut bytes = Vec::new();
-            encode_event(&mut bytes, 1, &event).unwrap();
-            prop_assert!(decode_event(1, &bytes[..cut.index(bytes.len())]).is_err());
+        fn a_cut_or_longer_value_is_an_error(events in vec(any_event(), 1..4), cut: prop::sample::Index) {
+            let mut bytes = block(&events);
+            prop_assert!(decode_block(9, &bytes[..cut.index(bytes.len())]).is_err());
             bytes.push(0);
-            prop_assert!(matches!(decode_event(1, &bytes), Err(BadValue::Malformed(_))));
+            prop_assert!(matches!(decode_block(9, &bytes), Err(BadValue::Malformed(_))));
         }
 
         #[test]
-        fn no_bytes_make_it_panic(mut bytes: Vec<u8>) {
-            let _ = decode_event(1, &bytes);
+        fn no_bytes_make_it_panic(number in 0..u64::MAX, mut bytes: Vec<u8>) {
+            let _ = decode_block(number, &bytes);
             if let Some(version) = bytes.first_mut() {
                 *version = VERSION;
             }
-            let _ = decode_event(1, &bytes);
+            let _ = decode_block(number, &bytes);
             let _ = decode_approval(&bytes);
         }
     }
 
     #[test]
+    fn a_block_is_bounded() {
+        let mut block = Block::default();
+        let mut events = 0;
+        while !block.is_full() {
+            block.add(1, &closing("s")).unwrap();
+            events += 1;
+        }
+        assert_eq!((events, block.seal().len() < Block::BYTES, block.is_empty()), (64, true, true));
+        block.add(1, &closing(&"s".repeat(Block::BYTES))).unwrap();
+        assert!(block.is_full());
+    }
+
+    #[test]
     fn another_version_is_named() {
-        let mut bytes = Vec::new();
-        encode_event(&mut bytes, 1, &closing("s")).unwrap();
+        let mut bytes = block(&[closing("s")]);
         bytes[0] = 9;
-        let error = decode_event(1, &bytes).unwrap_err();
+        let error = decode_block(1, &bytes).unwrap_err();
         assert_eq!(error, BadValue::Version(9));
         assert!(error.to_string().contains("version 9"));
-        assert_eq!(decode_event(1, &[]), Err(BadValue::Empty));
+        assert_eq!(decode_block(1, &[]), Err(BadValue::Empty));
     }
 
     fn hex(bytes: &[u8]) -> String {
@@ -287,24 +352,19 @@ mod tests {
             reason: "no".into(),
         };
         let events = [opening("s"), command("s", 2), finish("s", 2), closing("s"), approval];
-        let encoded = events.map(|event| {
-            let mut bytes = Vec::new();
-            encode_event(&mut bytes, 300, &event).unwrap();
-            hex(&bytes)
-        });
+        let encoded = events.map(|event| hex(&block(&[event])));
         assert_eq!(encoded, GOLDEN_EVENTS);
-        let mut bytes = Vec::new();
-        encode_approval(&mut bytes, &record()).unwrap();
+        let bytes = encode_approval(&record()).unwrap();
         assert_eq!(hex(&bytes), GOLDEN_APPROVAL);
         assert_eq!(decode_approval(&bytes), Ok(record()));
     }
 
     const GOLDEN_EVENTS: [&str; 5] = [
-        "01ac0200017308706f73746772657303616e6e01036465760d736372616d2d7368612d323536066f72646572730e3132372e302e302e313a353030300000",
-        "01ac02010173020373716c07657865637574650873656c656374203100010653454c4543540105616c6c6f77000000",
-        "01ac02020173020853454c4543542031010b00ac0200",
-        "01ac020301730b636c69656e74206c656674",
-        "01ac0204017302026b370664656e69656403626f62026e6f",
+        "0101ac0200017308706f73746772657303616e6e01036465760d736372616d2d7368612d323536066f72646572730e3132372e302e302e313a353030300000",
+        "0101ac02010173020373716c07657865637574650873656c656374203100010653454c4543540105616c6c6f77000000",
+        "0101ac02020173020853454c4543542031010b00ac0200",
+        "0101ac020301730b636c69656e74206c656674",
+        "0101ac0204017302026b370664656e69656403626f62026e6f",
     ];
     const GOLDEN_APPROVAL: &str = "0101026b370001730203616e6e066f72646572730c64726f70207461626c6520740264310101700103646261013c010c6368616e67657320646174610103626f62026f6b07010005e5d40300010f617070726f76656420627920626f62";
 

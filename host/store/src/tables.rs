@@ -7,7 +7,7 @@ use portcullis_verdict::{ApprovalState, Event, StoredEvent};
 use redb::{Database, ReadableTable, Table, TableDefinition, WriteTransaction};
 
 use crate::file::FileError;
-use crate::record::{Record, decode_approval, decode_event, encode_approval, encode_event};
+use crate::record::{Block, Record, decode_approval, decode_block, encode_approval};
 
 pub(crate) const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 pub(crate) const EVENTS: TableDefinition<u64, &[u8]> = TableDefinition::new("events");
@@ -42,9 +42,23 @@ pub(crate) fn approval(table: &impl ReadableTable<u64, &'static [u8]>, number: u
 }
 
 pub(crate) fn event(table: &impl ReadableTable<u64, &'static [u8]>, number: u64) -> Result<StoredEvent, FileError> {
-    let what = "event";
-    let value = table.get(number)?.ok_or(FileError::Missing { what, number })?;
-    decode_event(number, value.value()).map_err(|error| FileError::Value { what, number, error })
+    let missing = || FileError::Missing { what: "event", number };
+    // A block stands under the number of its last event.
+    let (last, value) = table.range(number..)?.next().ok_or_else(missing)??;
+    let events = block(last.value(), value.value())?;
+    events.into_iter().find(|e| e.number == number).ok_or_else(missing)
+}
+
+pub(crate) fn block(last: u64, value: &[u8]) -> Result<Vec<StoredEvent>, FileError> {
+    decode_block(last, value).map_err(|error| FileError::Value { what: "the block of event", number: last, error })
+}
+
+/// What the writer keeps between events: the block under way, the first events of the sessions in it, and those of open sessions.
+#[derive(Default)]
+pub(crate) struct Draft {
+    block: Block,
+    touched: Vec<u64>,
+    firsts: HashMap<Arc<str>, u64>,
 }
 
 pub(crate) struct Tables<'t> {
@@ -74,39 +88,45 @@ impl<'t> Tables<'t> {
         })
     }
 
-    /// Writes an event and its place in its session. `firsts` remembers the first events of open sessions.
-    pub(crate) fn put(
-        &mut self,
-        number: u64,
-        at_ms: u64,
-        event: &Event,
-        firsts: &mut HashMap<Arc<str>, u64>,
-        scratch: &mut Vec<u8>,
-    ) -> Result<(), FileError> {
-        encode_event(scratch, at_ms, event)?;
-        self.events.insert(number, scratch.as_slice())?;
+    /// Adds an event to the block under way, and writes the block when it is full.
+    pub(crate) fn put(&mut self, draft: &mut Draft, number: u64, at_ms: u64, event: &Event) -> Result<(), FileError> {
+        draft.block.add(at_ms, event)?;
         let session = session_of(event);
-        let first = match firsts.get(session) {
+        let first = match draft.firsts.get(session) {
             Some(first) => *first,
             None => self.first_of(session, number)?,
         };
-        self.session_events.insert((first, number), ())?;
+        draft.touched.push(first);
         match event {
             Event::Open(open) => {
                 self.openings.insert(number, ())?;
                 if open.refused.is_none() {
                     self.open_sessions.insert(first, &**session)?;
-                    if firsts.len() >= REMEMBERED_SESSIONS {
-                        firsts.clear();
+                    if draft.firsts.len() >= REMEMBERED_SESSIONS {
+                        draft.firsts.clear();
                     }
-                    firsts.insert(session.clone(), first);
+                    draft.firsts.insert(session.clone(), first);
                 }
             }
             Event::Close { .. } => {
                 self.open_sessions.remove(first)?;
-                firsts.remove(session);
+                draft.firsts.remove(session);
             }
             Event::Approval { .. } | Event::Command(_) | Event::Finish(_) => {}
+        }
+        if draft.block.is_full() { self.seal(draft, number) } else { Ok(()) }
+    }
+
+    /// Writes the block under way, whose last event has this number, and its place in each session that it tells of.
+    pub(crate) fn seal(&mut self, draft: &mut Draft, last: u64) -> Result<(), FileError> {
+        if draft.block.is_empty() {
+            return Ok(());
+        }
+        self.events.insert(last, draft.block.seal())?;
+        draft.touched.sort_unstable();
+        draft.touched.dedup();
+        for first in draft.touched.drain(..) {
+            self.session_events.insert((first, last), ())?;
         }
         Ok(())
     }
@@ -123,9 +143,8 @@ impl<'t> Tables<'t> {
         }
     }
 
-    pub(crate) fn put_approval(&mut self, record: &Record, scratch: &mut Vec<u8>) -> Result<(), FileError> {
-        encode_approval(scratch, record)?;
-        self.approvals.insert(record.number, scratch.as_slice())?;
+    pub(crate) fn put_approval(&mut self, record: &Record) -> Result<(), FileError> {
+        self.approvals.insert(record.number, encode_approval(record)?.as_slice())?;
         self.approval_ids.insert(&*record.id, record.number)?;
         if record.state == ApprovalState::Open || record.is_reusable() {
             self.live_approvals.insert(record.number, ())?;
@@ -136,7 +155,7 @@ impl<'t> Tables<'t> {
     }
 }
 
-fn session_of(event: &Event) -> &Arc<str> {
+pub(crate) fn session_of(event: &Event) -> &Arc<str> {
     match event {
         Event::Open(e) => &e.session,
         Event::Command(e) => &e.session,

@@ -11,9 +11,8 @@ pub fn component(name: &str) -> Arc<[u8]> {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let dir = BUILT.get_or_init(build);
     let module = std::fs::read(dir.join(format!("{}.wasm", name.replace('-', "_")))).unwrap();
-    let mut encoder = wit_component::ComponentEncoder::default().validate(true);
-    encoder = encoder.module(&module).unwrap();
-    encoder.encode().unwrap().into()
+    let mut encoder = wit_component::ComponentEncoder::default();
+    encoder.validate(true).module(&module).unwrap().encode().unwrap().into()
 }
 
 fn build() -> PathBuf {

@@ -326,14 +326,23 @@ fn zz_bench() {
     let dir = TempDir::new();
     let store = Store::open(&dir.file("s.redb"), interval(), Arc::default()).unwrap();
     let names: Vec<String> = (0..8).map(|i| format!("0192f0c4-7a3b-7c1d-9e2f-00000000000{i}")).collect();
-    for name in &names { store.append(opening(name)); }
+    for name in &names {
+        store.append(opening(name));
+    }
     store.flush().unwrap();
     let mut appending = Duration::ZERO;
     let start = std::time::Instant::now();
     for _ in 0..20 {
-        let events: Vec<Event> = (0..10_000u64).map(|n| { let s = &names[(n / 2 % 8) as usize]; if n % 2 == 0 { command(s, n) } else { finish(s, n) } }).collect();
+        let events: Vec<Event> = (0..10_000u64)
+            .map(|n| {
+                let s = &names[(n / 2 % 8) as usize];
+                if n % 2 == 0 { command(s, n) } else { finish(s, n) }
+            })
+            .collect();
         let t = std::time::Instant::now();
-        for e in events { drop(store.append(e)); }
+        for e in events {
+            drop(store.append(e));
+        }
         appending += t.elapsed();
         store.flush().unwrap();
     }

@@ -1,0 +1,154 @@
+//! What is measured: the server itself, PgBouncer before it, and gateways before it.
+
+use std::fs;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use portcullis_tests::gateway::{Gateway, Options};
+use portcullis_tests::place::{Scratch, free_port};
+use portcullis_tests::postgres::{self, Postgres, program};
+use portcullis_tests::process::{Running, find, run, until};
+
+use super::PASSWORD;
+
+/// One way to the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Peer {
+    /// No proxy.
+    Direct,
+    /// PgBouncer in session mode.
+    PgBouncer,
+    /// The gateway without policies and without audit.
+    Open,
+    /// The gateway with three policies and the audit.
+    Guarded,
+    /// The gateway with a policy that masks one column of the wide table.
+    Masked,
+    /// The gateway with a policy that scans every text column.
+    Scanned,
+}
+
+/// All of them, running.
+pub(super) struct Peers {
+    bouncer: Running,
+    bouncer_port: u16,
+    open: Gateway,
+    guarded: Gateway,
+    masked: Gateway,
+    scanned: Gateway,
+    server_port: u16,
+    _scratch: Scratch,
+}
+
+impl Peers {
+    pub(super) fn start(postgres: &Postgres) -> Result<Self> {
+        let (bouncer, bouncer_port, scratch) = bouncer(postgres)?;
+        let plain = || Options { profile: "release", more: "[audit]\nenabled = false\n".into(), ..Options::before(postgres) };
+        let guarded = Options { more: String::new(), ..plain() }
+            .with("no-destructive-sql", "policies/no-destructive-sql", "capabilities = [\"clock\"]")
+            .with("review-schema-changes", "policies/review-schema-changes", "")
+            .with("mask", "plugins/mask", "settings = { rules = [{ labels = [\"pii\"], mask = \"email\" }] }");
+        let masked = plain().with("mask", "plugins/mask", "settings = { rules = [{ origins = [\"public.wide.email\"], mask = \"email\" }] }");
+        let scanned = plain().with("mask", "plugins/mask", "settings = { detect = [{ detectors = [\"email\", \"card\", \"ssn\"] }] }");
+        Ok(Self {
+            bouncer,
+            bouncer_port,
+            open: Gateway::start(plain())?,
+            guarded: Gateway::start(guarded)?,
+            masked: Gateway::start(masked)?,
+            scanned: Gateway::start(scanned)?,
+            server_port: postgres.port,
+            _scratch: scratch,
+        })
+    }
+
+    /// Port, user and password.
+    pub(super) fn address(&self, peer: Peer) -> (u16, &'static str, &'static str) {
+        match peer {
+            Peer::Direct => (self.server_port, postgres::ROLE, postgres::PASSWORD),
+            Peer::PgBouncer => (self.bouncer_port, "alice", PASSWORD),
+            Peer::Open | Peer::Guarded | Peer::Masked | Peer::Scanned => (self.gateway(peer).port, "alice", PASSWORD),
+        }
+    }
+
+    fn gateway(&self, peer: Peer) -> &Gateway {
+        match peer {
+            Peer::Guarded => &self.guarded,
+            Peer::Masked => &self.masked,
+            Peer::Scanned => &self.scanned,
+            Peer::Direct | Peer::PgBouncer | Peer::Open => &self.open,
+        }
+    }
+
+    /// The processor time that the proxy has used so far, in microseconds.
+    pub(super) fn cpu_micros(&self, peer: Peer) -> Result<f64> {
+        match peer {
+            Peer::Direct => Ok(0.0),
+            Peer::PgBouncer => cpu_micros(self.bouncer.id()),
+            Peer::Open | Peer::Guarded | Peer::Masked | Peer::Scanned => cpu_micros(self.gateway(peer).id()),
+        }
+    }
+
+    /// Memory of one session that does nothing, in KiB, with three policies: the growth over 100 sessions.
+    pub(super) fn parked_kib(&self) -> Result<f64> {
+        const SESSIONS: u32 = 100;
+        let scratch = Scratch::new("parked")?;
+        let script = scratch.path().join("script.sql");
+        fs::write(&script, "select 1;\n\\sleep 4 s\n")?;
+        let before = resident_kib(self.guarded.id())?;
+        let (port, user, password) = self.address(Peer::Guarded);
+        let mut pgbench = Command::new(program("pgbench")?);
+        pgbench.args(["-n", "-h", "127.0.0.1", "-p", &port.to_string(), "-U", user, "-c", &SESSIONS.to_string(), "-t", "1", "-f"]);
+        let mut load = pgbench.arg(&script).arg("shop").env("PGPASSWORD", password).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        let open = until("the sessions are open", Duration::from_secs(30), || {
+            let metrics = self.guarded.http("/metrics", Some("olga"))?;
+            ensure!(metrics.lines().any(|l| l.starts_with("portcullis_sessions_active") && l.ends_with(" 100")), "not yet");
+            resident_kib(self.guarded.id())
+        });
+        load.wait()?;
+        Ok((open? - before) / f64::from(SESSIONS))
+    }
+}
+
+fn cpu_micros(pid: u32) -> Result<f64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The name in parentheses may hold spaces; user and system time are the 14th and 15th fields of all.
+    let fields: Vec<&str> = stat.rsplit_once(')').context("an odd /proc")?.1.split_whitespace().collect();
+    let ticks: f64 = fields[11].parse::<f64>()? + fields[12].parse::<f64>()?;
+    let per_second: f64 = run(Command::new("getconf").arg("CLK_TCK"))?.trim().parse()?;
+    Ok(ticks / per_second * 1e6)
+}
+
+fn resident_kib(pid: u32) -> Result<f64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).context("an odd /proc")?;
+    Ok(line.trim().trim_end_matches(" kB").parse()?)
+}
+
+fn bouncer(postgres: &Postgres) -> Result<(Running, u16, Scratch)> {
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::process::CommandExt as _;
+    let binary = find("pgbouncer", &["/usr/sbin".into()]).context("pgbouncer is missing; `cargo xtask setup` installs it")?;
+    let (scratch, port) = (Scratch::new("pgbouncer")?, free_port()?);
+    fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o755))?;
+    let directory = scratch.path().display();
+    fs::write(scratch.path().join("users"), format!("\"alice\" \"{PASSWORD}\"\n"))?;
+    let (role, secret, server) = (postgres::ROLE, postgres::PASSWORD, postgres.port);
+    let ini = format!(
+        "[databases]\nshop = host=127.0.0.1 port={server} dbname=shop user={role} password={secret}\n\
+         [pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nauth_type = scram-sha-256\nauth_file = {directory}/users\n\
+         pool_mode = session\nunix_socket_dir =\nlogfile =\nmax_client_conn = 500\ndefault_pool_size = 100\n\
+         ignore_startup_parameters = extra_float_digits\n"
+    );
+    let path = scratch.path().join("pgbouncer.ini");
+    fs::write(&path, ini)?;
+    let mut command = Command::new(binary);
+    command.arg("-q").arg(&path).stdout(Stdio::null()).stderr(Stdio::null());
+    if let Some((uid, gid)) = postgres.user() {
+        command.uid(uid).gid(gid);
+    }
+    let running = Running::start(&mut command, "TERM")?;
+    until("PgBouncer serves", Duration::from_secs(20), || Ok(std::net::TcpStream::connect(("127.0.0.1", port)).map(drop)?))?;
+    Ok((running, port, scratch))
+}
