@@ -83,3 +83,40 @@ impl AsyncWrite for Connection {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+
+    async fn listener() -> (Bounded, SocketAddr) {
+        let listener = Bounded::new(TcpListener::bind(("127.0.0.1", 0)).await.unwrap());
+        let address = listener.local_addr().unwrap();
+        (listener, address)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_sends_nothing_is_ended() {
+        let (mut listener, address) = listener().await;
+        let _client = std::net::TcpStream::connect(address).unwrap();
+        let (mut connection, _) = listener.accept().await;
+        let error = connection.read_u8().await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn connections_are_bounded_in_number() {
+        let (mut listener, address) = listener().await;
+        let mut held = Vec::new();
+        for _ in 0..CONNECTIONS {
+            let client = std::net::TcpStream::connect(address).unwrap();
+            held.push((client, listener.accept().await.0));
+        }
+        assert_eq!(listener.slots.available_permits(), 0);
+        held.pop();
+        let _client = std::net::TcpStream::connect(address).unwrap();
+        let _connection = listener.accept().await;
+        assert_eq!(listener.slots.available_permits(), 0);
+    }
+}

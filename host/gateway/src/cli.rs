@@ -7,14 +7,19 @@ use clap_complete::Shell;
 
 /// Portcullis decides on every command and every row between people and their databases.
 #[derive(Debug, Parser)]
-#[command(name = "portcullis", version, propagate_version = true, after_help = "\
+#[command(
+    name = "portcullis",
+    version,
+    propagate_version = true,
+    after_help = "\
 Examples:
   portcullis check --config portcullis.toml      what is wrong with a configuration, with line and way out
   portcullis serve --config portcullis.toml      run the gateway
   portcullis approvals list                      what waits for a decision
   portcullis sessions show 01928c1e-…            who ran what, and why
 
-Exit codes: 0 done, 1 failed, 2 the command line was not understood.")]
+Exit codes: 0 done, 1 failed, 2 the command line was not understood."
+)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,

@@ -39,7 +39,8 @@ pub(crate) fn sessions(command: SessionsCommand) -> anyhow::Result<()> {
             print(&remote, &answer, |events: Vec<StoredEvent>| show::story(&events))
         }
         SessionsCommand::Kill { id, remote } => {
-            let answer = Client::new(&remote)?.call(Method::DELETE, &format!("sessions/{}", segment(&id)?), Value::Null)?;
+            let answer =
+                Client::new(&remote)?.call(Method::DELETE, &format!("sessions/{}", segment(&id)?), Value::Null)?;
             print(&remote, &answer, |_: Value| format!("session {id} is ended\n"))
         }
     }
@@ -71,7 +72,9 @@ fn decide(decision: &Decision, verb: &str) -> anyhow::Result<()> {
 /// `portcullis reload`
 pub(crate) fn reload(remote: &Remote) -> anyhow::Result<()> {
     let answer = Client::new(remote)?.post("reload", json!({}))?;
-    print(remote, &answer, |answer: Value| format!("{}\n", show::safe(answer["reloaded"].as_str().unwrap_or("reloaded"))))
+    print(remote, &answer, |answer: Value| {
+        format!("{}\n", show::safe(answer["reloaded"].as_str().unwrap_or("reloaded")))
+    })
 }
 
 /// Every event of a session, in pages: a long session does not fit in one answer.
@@ -95,7 +98,8 @@ fn print<T: DeserializeOwned>(remote: &Remote, answer: &Value, words: impl FnOnc
         // JSON escapes controls, and the terminal's other tricks are spelt out here.
         show::safe_lines(&format!("{answer:#}\n"))
     } else {
-        let read = T::deserialize(answer).context("the gateway's answer is not understood; is it of another version?")?;
+        let read =
+            T::deserialize(answer).context("the gateway's answer is not understood; is it of another version?")?;
         words(read)
     };
     Ok(std::io::stdout().write_all(text.as_bytes())?)

@@ -37,7 +37,9 @@ pub(crate) fn masking_key(loaded: &Loaded) -> anyhow::Result<HashKey> {
     };
     if key.len() < 32 {
         let shown = path.display();
-        bail!("the masking key {shown} is cut short; restore it, or remove it to get another one that masks differently");
+        bail!(
+            "the masking key {shown} is cut short; restore it, or remove it to get another one that masks differently"
+        );
     }
     Ok(HashKey::new(&key))
 }

@@ -49,10 +49,11 @@ fn build_one(package: &Package) -> anyhow::Result<()> {
 
 fn check_one(engine: &Engine, package: &Package) -> anyhow::Result<()> {
     let about = &package.manifest.package;
-    prepare(engine, spec(package)?, &[about.name.clone()])?;
+    prepare(engine, spec(package)?, std::slice::from_ref(&about.name))?;
     let found = engine.inspect(&package.component()?)?;
     let cases = package.cases()?.len();
-    println!("{} {} is good: {}; {cases} cases", about.name, about.version, describe(&found));
+    let [needs, answers] = describe(&found);
+    println!("{} {} is good: answers {answers}; needs {needs}; {cases} cases", about.name, about.version);
     Ok(())
 }
 
@@ -137,7 +138,8 @@ fn discover(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
             continue;
         }
         let entries = std::fs::read_dir(path).with_context(|| format!("{} cannot be read", path.display()))?;
-        let mut inner: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(|dir| is_package(dir)).collect();
+        let mut inner: Vec<PathBuf> =
+            entries.flatten().map(|entry| entry.path()).filter(|dir| is_package(dir)).collect();
         if inner.is_empty() {
             bail!("{} is no policy package and holds none: there is no `policy.toml`", path.display());
         }
@@ -167,17 +169,20 @@ fn inspect(path: &Path, json: bool) -> anyhow::Result<()> {
         let about = &package.manifest.package;
         println!("{} {}: {}", about.name, about.version, safe_lines(&about.description));
     }
-    println!("sha256   {}\nsize     {} KiB\nneeds    {}", found.digest, found.size.div_ceil(1024), describe(&found));
+    let [needs, answers] = describe(&found);
+    println!("sha256   {}\nsize     {} KiB", found.digest, found.size.div_ceil(1024));
+    println!("answers  {answers}\nneeds    {needs}");
     for import in &found.imports {
         println!("imports  {}", safe_lines(import));
     }
     Ok(())
 }
 
-fn describe(found: &Inspection) -> String {
+/// The capabilities that a component needs, and what it is asked about.
+fn describe(found: &Inspection) -> [String; 2] {
     let capabilities: Vec<&str> = found.capabilities.iter().map(|c| c.as_str()).collect();
-    let needs = if capabilities.is_empty() { "no capability".into() } else { capabilities.join(", ") };
-    format!("{needs}; answers {}", safe_lines(&found.hooks.join(", ")))
+    let hooks: Vec<&str> = found.hooks.iter().map(String::as_str).filter(|hook| *hook != "lifecycle").collect();
+    [capabilities, hooks].map(|names| if names.is_empty() { "nothing".into() } else { safe_lines(&names.join(", ")) })
 }
 
 /// A package as a policy of its own name, with the powers that its manifest asks for.

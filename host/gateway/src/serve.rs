@@ -74,8 +74,9 @@ async fn run(path: PathBuf, mut loaded: Loaded, watch: Watch) -> anyhow::Result<
     let ended = tokio::sync::watch::Sender::new(false);
     let address = admin.as_ref().map(Admin::local_addr);
     // It goes on while sessions end: a held command may still be approved.
-    let admin = admin.map(|admin| tokio::spawn(admin::serve(admin, gateway.tokens.clone(), services, ended.subscribe())));
-    tracing::info!(postgres = ?gateway.proxy.addresses(), admin = ?address, "serving");
+    let admin =
+        admin.map(|admin| tokio::spawn(admin::serve(admin, gateway.tokens.clone(), services, ended.subscribe())));
+    tracing::info!(postgres = ?gateway.proxy.addresses(), admin = address.map(tracing::field::display), "serving");
     serve_until(&gateway, stop, hang_up, &draining).await;
     ended.send_replace(true);
     if let Some(admin) = admin {

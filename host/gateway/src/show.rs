@@ -49,7 +49,14 @@ pub(crate) fn live(sessions: &[LiveSession]) -> String {
 }
 
 fn live_row(s: &LiveSession) -> [String; 6] {
-    [safe(&s.id), safe(&s.principal), safe(&s.target), safe(&s.client_address), time(s.opened_ms), s.commands.to_string()]
+    [
+        safe(&s.id),
+        safe(&s.principal),
+        safe(&s.target),
+        safe(&s.client_address),
+        time(s.opened_ms),
+        s.commands.to_string(),
+    ]
 }
 
 /// The newest recorded sessions.
@@ -160,7 +167,15 @@ pub(crate) fn approvals(views: &[ApprovalView]) -> String {
         let text: String = line.chars().take(60).collect();
         let more = if text.len() < safe(&view.text).len() { "…" } else { "" };
         let progress = format!("{}/{}", view.approvers.len(), quorum(view));
-        [safe(&view.id), state(view), safe(&view.principal), safe(&view.target), progress, time(view.expires_ms), text + more]
+        [
+            safe(&view.id),
+            state(view),
+            safe(&view.principal),
+            safe(&view.target),
+            progress,
+            time(view.expires_ms),
+            text + more,
+        ]
     };
     let rows: Vec<_> = views.iter().map(row).collect();
     match rows.as_slice() {

@@ -16,7 +16,8 @@ pub(crate) fn summary(loaded: &Loaded) -> String {
     let addresses: Vec<String> = file.postgres.listen.iter().map(ToString::to_string).collect();
     line("listens", format!("{} ({clients})", addresses.join(", ")));
     for user in &file.users {
-        let credentials = [user.scram.as_ref().map(|_| "password"), user.certificate_cn.as_ref().map(|_| "certificate")];
+        let credentials =
+            [user.scram.as_ref().map(|_| "password"), user.certificate_cn.as_ref().map(|_| "certificate")];
         let credentials: Vec<&str> = credentials.into_iter().flatten().collect();
         let targets = user.targets.as_ref().map_or("every target".into(), |targets| targets.join(", "));
         let groups = if user.groups.is_empty() { "in no group".into() } else { user.groups.join(", ") };

@@ -8,6 +8,9 @@ use crate::{Error, Policy, SettingError, load};
 
 /// A policy with a place for its one instance. [`crate::export!`] implements it.
 pub trait Exported: Policy {
+    /// The kinds of command that it is asked about; none where it does not export `commands`.
+    const KINDS: &'static [&'static str];
+
     /// The place.
     fn slot() -> &'static LocalKey<RefCell<Option<Self>>>;
 }
@@ -92,12 +95,12 @@ mod exports {
 #[macro_export]
 macro_rules! export {
     ($policy:ident: commands) => {
-        $crate::__export!($policy);
+        $crate::__export!($policy, <$policy as $crate::Commands>::KINDS);
         #[cfg(target_arch = "wasm32")]
         $crate::bindings::commands::export_commands!(PortcullisComponent with_types_in $crate::bindings::commands);
     };
     ($policy:ident: rows) => {
-        $crate::__export!($policy);
+        $crate::__export!($policy, &[]);
         #[cfg(target_arch = "wasm32")]
         $crate::bindings::rows::export_rows!(PortcullisComponent with_types_in $crate::bindings::rows);
     };
@@ -111,11 +114,13 @@ macro_rules! export {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __export {
-    ($policy:ident) => {
+    ($policy:ident, $kinds:expr) => {
         #[cfg(target_arch = "wasm32")]
         type PortcullisComponent = $crate::glue::Component<$policy>;
 
         impl $crate::glue::Exported for $policy {
+            const KINDS: &'static [&'static str] = $kinds;
+
             fn slot() -> &'static ::std::thread::LocalKey<::std::cell::RefCell<::std::option::Option<Self>>> {
                 ::std::thread_local! {
                     static SLOT: ::std::cell::RefCell<::std::option::Option<$policy>> =

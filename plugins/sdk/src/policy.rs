@@ -8,15 +8,15 @@ pub trait Policy: Sized + 'static {
     /// What the configuration may set. Use `#[serde(deny_unknown_fields)]`: a misspelt rule must not pass for none.
     type Settings: DeserializeOwned;
 
-    /// The kinds of command that the policy wants to check.
-    const KINDS: &'static [&'static str] = &["sql"];
-
     /// Makes an instance, or says everything that is wrong in the settings.
     fn new(settings: Self::Settings) -> Result<Self, Vec<SettingError>>;
 }
 
 /// A policy that decides on sessions and commands.
 pub trait Commands: Policy {
+    /// The kinds of command that the policy wants to check.
+    const KINDS: &'static [&'static str] = &["sql"];
+
     /// May the session open? Unless overridden, it may.
     fn open(&mut self, _session: &Session) -> Result<Verdict, Error> {
         Ok(Verdict::allow())

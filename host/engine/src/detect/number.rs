@@ -38,15 +38,17 @@ pub(super) fn card(value: &[u8], at: usize) -> Option<Span> {
     end.map(|end| at..end)
 }
 
+/// Whether some kind of issuer gives out numbers with this beginning and length.
 fn is_issued(number: &[u8]) -> bool {
-    match number {
-        [2, ..] => {
-            let prefix = number[..4].iter().fold(0, |n, d| n * 10 + u32::from(*d));
-            (2221..=2720).contains(&prefix)
-        }
-        [3, second, ..] => matches!(second, 0 | 4..=8),
-        [first, ..] => (4..=6).contains(first),
-        [] => false,
+    let Some(prefix) = number.first_chunk::<4>().map(|p| p.iter().fold(0, |n, d| n * 10 + u32::from(*d))) else {
+        return false;
+    };
+    match (prefix / 100, number.len()) {
+        (40..=49, 13 | 16 | 19) | (51..=55, 16) | (34 | 37, 15) => true,
+        (22..=27, 16) => (2221..=2720).contains(&prefix),
+        (30 | 36 | 38 | 39, 14) | (35, 16..=19) => true,
+        (50 | 56..=69, 13..=19) => true,
+        _ => false,
     }
 }
 

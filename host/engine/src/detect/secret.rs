@@ -1,7 +1,9 @@
 use super::{Span, begins};
 
 /// How a token of a known issuer looks: its prefix, the fewest bytes after it, and which bytes those may be.
-const TOKENS: &[(&[u8], usize, fn(&u8) -> bool)] = &[
+type Token = (&'static [u8], usize, fn(&u8) -> bool);
+
+const TOKENS: &[Token] = &[
     (b"AKIA", 16, is_upper),
     (b"ASIA", 16, is_upper),
     (b"AIza", 35, is_url_safe),

@@ -15,19 +15,19 @@ use portcullis_verdict::{
 
 use crate::guests;
 
-pub const TARGET: &str = "shop";
+pub(crate) const TARGET: &str = "shop";
 
-pub struct Bench {
-    pub engine: Arc<Engine>,
+pub(crate) struct Bench {
+    pub(crate) engine: Arc<Engine>,
     clock: Arc<AtomicU64>,
 }
 
 impl Bench {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with_instances(20)
     }
 
-    pub fn with_instances(max_instances: u32) -> Self {
+    pub(crate) fn with_instances(max_instances: u32) -> Self {
         let clock = Arc::new(AtomicU64::new(1));
         let now = clock.clone();
         let options =
@@ -37,69 +37,75 @@ impl Bench {
     }
 
     /// An engine whose one target has these policies, in order.
-    pub fn with(policies: Vec<PolicySpec>) -> Self {
+    pub(crate) fn with(policies: Vec<PolicySpec>) -> Self {
         let bench = Self::new();
         bench.install(policies);
         bench
     }
 
     /// An engine with one policy that misbehaves in this way.
-    pub fn broken(behaviour: &str) -> Self {
+    pub(crate) fn broken(behaviour: &str) -> Self {
         Self::with(vec![broken("p", behaviour)])
     }
 
-    pub fn install(&self, policies: Vec<PolicySpec>) -> u64 {
+    pub(crate) fn install(&self, policies: Vec<PolicySpec>) -> u64 {
         self.engine.swap(self.prepare(policies).unwrap())
     }
 
-    pub fn prepare(&self, policies: Vec<PolicySpec>) -> Result<PolicySet, Vec<LoadError>> {
+    pub(crate) fn prepare(&self, policies: Vec<PolicySpec>) -> Result<PolicySet, Vec<LoadError>> {
         let chain = policies.iter().map(|p| p.name.clone()).collect();
         self.engine.prepare(policies, BTreeMap::from([(TARGET.into(), chain)]))
     }
 
     /// What is wrong with these policies, as text.
-    pub fn problems(&self, policies: Vec<PolicySpec>) -> Vec<String> {
+    pub(crate) fn problems(&self, policies: Vec<PolicySpec>) -> Vec<String> {
         self.prepare(policies).err().unwrap_or_default().iter().map(ToString::to_string).collect()
     }
 
-    pub fn judge(&self) -> Box<dyn Judge> {
+    pub(crate) fn judge(&self) -> Box<dyn Judge> {
         self.engine.judge(&session())
     }
 
-    pub fn advance(&self, ms: u64) {
+    pub(crate) fn advance(&self, ms: u64) {
         self.clock.fetch_add(ms, Ordering::SeqCst);
     }
 }
 
 /// Compiled guests are kept between runs, which also puts the cache to the test.
-pub fn cache_dir() -> PathBuf {
+pub(crate) fn cache_dir() -> PathBuf {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("engine-cache");
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir).unwrap();
     dir
 }
 
 /// A policy that misbehaves in this way, with every capability.
-pub fn broken(name: &str, behaviour: &str) -> PolicySpec {
+pub(crate) fn broken(name: &str, behaviour: &str) -> PolicySpec {
     PolicySpec {
         name: name.into(),
         component: guests::component("broken"),
         settings: format!(r#"{{"do":"{behaviour}"}}"#),
         mode: Mode::Enforce,
         capabilities: Capability::ALL.into(),
-        limits: PolicyLimits::default(),
+        limits: limits(behaviour),
     }
 }
 
+/// Only what loops runs out of time, however busy the machine is.
+pub(crate) fn limits(behaviour: &str) -> PolicyLimits {
+    let call_ms = if behaviour.starts_with("loop-") { 50 } else { 20_000 };
+    PolicyLimits { memory_bytes: 8 << 20, call_ms, answer_bytes: 1 << 20, ..PolicyLimits::default() }
+}
+
 /// A policy made of another guest, without capabilities.
-pub fn guest(name: &str, guest: &str) -> PolicySpec {
+pub(crate) fn guest(name: &str, guest: &str) -> PolicySpec {
     PolicySpec { component: guests::component(guest), capabilities: [].into(), ..broken(name, "allow") }
 }
 
-pub fn monitor(policy: PolicySpec) -> PolicySpec {
+pub(crate) fn monitor(policy: PolicySpec) -> PolicySpec {
     PolicySpec { mode: Mode::Monitor, ..policy }
 }
 
-pub fn session() -> Arc<Session> {
+pub(crate) fn session() -> Arc<Session> {
     let labels = BTreeMap::from([("env".into(), "production".into())]);
     Arc::new(Session {
         id: "0198c0de-0000-7000-8000-000000000001".into(),
@@ -116,7 +122,7 @@ pub fn session() -> Arc<Session> {
 }
 
 /// A statement that was read, as far as its first word.
-pub fn read(text: &str) -> Arc<Statement> {
+pub(crate) fn read(text: &str) -> Arc<Statement> {
     let verb = text.split(' ').next().unwrap_or_default().to_uppercase();
     let statement =
         SqlStatement { dialect: "postgres", verb, effects: Effects::READ, has_where: true, ..SqlStatement::default() };
@@ -124,21 +130,21 @@ pub fn read(text: &str) -> Arc<Statement> {
     Arc::new(Statement { kind: Kind::Sql, text: text.into(), facts: Arc::new(facts) })
 }
 
-pub fn of(statement: Arc<Statement>) -> Arc<Command> {
+pub(crate) fn of(statement: Arc<Statement>) -> Arc<Command> {
     Arc::new(Command { sequence: 7, phase: Phase::Execute, statement, parameters: vec![] })
 }
 
-pub fn command(text: &str) -> Arc<Command> {
+pub(crate) fn command(text: &str) -> Arc<Command> {
     of(read(text))
 }
 
 /// A command that the host could not read.
-pub fn unread() -> Arc<Command> {
+pub(crate) fn unread() -> Arc<Command> {
     of(Arc::new(Statement::unread(Kind::Sql, "selec 1")))
 }
 
 /// Short ways to ask.
-pub trait Ask {
+pub(crate) trait Ask {
     fn ask(&mut self, command: &Arc<Command>) -> Ruling;
     fn ask_granted(&mut self, policy: &str) -> Ruling;
     /// The fault that the one policy answers `select 1` with.
@@ -167,7 +173,7 @@ impl Ask for Box<dyn Judge> {
 }
 
 /// The one fault in a ruling, which must deny because of it.
-pub fn fault(ruling: &Ruling) -> Fault {
+pub(crate) fn fault(ruling: &Ruling) -> Fault {
     let Outcome::Deny(denial) = &ruling.outcome else { panic!("not denied: {ruling:?}") };
     let [Answer { verdict: Err(fault), .. }] = ruling.explanation.as_slice() else { panic!("no fault: {ruling:?}") };
     assert!(denial.message.contains(&fault.to_string()) && &*denial.policy == "p", "{denial:?}");
@@ -175,7 +181,7 @@ pub fn fault(ruling: &Ruling) -> Fault {
 }
 
 /// The message of a denial by the policy `p`.
-pub fn denial(ruling: &Ruling) -> String {
+pub(crate) fn denial(ruling: &Ruling) -> String {
     match &ruling.outcome {
         Outcome::Deny(denial) => denial.message.clone(),
         other => panic!("not denied: {other:?}"),

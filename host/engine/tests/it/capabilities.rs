@@ -71,7 +71,7 @@ fn monitor_count(name: &str) -> PolicySpec {
 
 #[test]
 fn state_is_bounded() {
-    let limits = PolicyLimits { state_entries: 10, ..PolicyLimits::default() };
+    let limits = PolicyLimits { state_entries: 10, ..crate::bench::limits("") };
     let bench = Bench::with(vec![PolicySpec { limits, ..broken("p", "state-fill") }]);
     assert!(bench.judge().denial().contains("10 entries"));
 }

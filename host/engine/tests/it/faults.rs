@@ -1,29 +1,25 @@
-use portcullis_engine::{PolicyLimits, PolicySpec};
 use portcullis_verdict::{Fault, Outcome, Policies, PolicyState};
 
-use crate::bench::{Ask, Bench, broken, command, denial, fault, guest, unread};
-
-fn limited(behaviour: &str) -> Bench {
-    let limits = PolicyLimits { memory_bytes: 8 << 20, call_ms: 50, ..PolicyLimits::default() };
-    Bench::with(vec![PolicySpec { limits, ..broken("p", behaviour) }])
-}
+use crate::bench::{Ask, Bench, command, denial, fault, guest, unread};
 
 #[test]
 fn every_way_to_fail_in_check_has_its_name() {
-    assert_eq!(limited("loop-in-check").judge().fault(), Fault::Timeout(50));
-    assert_eq!(limited("memory-in-check").judge().fault(), Fault::Memory(8 << 20));
-    assert!(matches!(limited("trap-in-check").judge().fault(), Fault::Trap(why) if why.contains("unreachable")));
-    assert!(matches!(limited("overflow-in-check").judge().fault(), Fault::Trap(why) if why.contains("stack")));
-    assert_eq!(limited("error-in-check").judge().fault(), Fault::Error("broken: as told".into()));
-    assert!(matches!(limited("huge-answer").judge().fault(), Fault::BadAnswer(why) if why.contains("4194304 bytes")));
+    assert_eq!(Bench::broken("loop-in-check").judge().fault(), Fault::Timeout(50));
+    assert_eq!(Bench::broken("memory-in-check").judge().fault(), Fault::Memory(8 << 20));
+    assert!(matches!(Bench::broken("trap-in-check").judge().fault(), Fault::Trap(why) if why.contains("unreachable")));
+    assert!(matches!(Bench::broken("overflow-in-check").judge().fault(), Fault::Trap(why) if why.contains("stack")));
+    assert_eq!(Bench::broken("error-in-check").judge().fault(), Fault::Error("broken: as told".into()));
+    assert!(
+        matches!(Bench::broken("huge-answer").judge().fault(), Fault::BadAnswer(why) if why.contains("1048576 bytes"))
+    );
 }
 
 #[test]
 fn so_it_has_in_open_and_approved() {
     for (way, expected) in [("trap", "trapped"), ("loop", "50 ms"), ("memory", "memory"), ("error", "as told")] {
-        let opened = limited(&format!("{way}-in-open")).judge().open();
+        let opened = Bench::broken(&format!("{way}-in-open")).judge().open();
         assert!(fault(&opened).to_string().contains(expected), "{way}: {opened:?}");
-        let approved = limited(&format!("{way}-in-approved")).judge().ask_granted("p");
+        let approved = Bench::broken(&format!("{way}-in-approved")).judge().ask_granted("p");
         assert!(fault(&approved).to_string().contains(expected), "{way}: {approved:?}");
     }
 }
@@ -38,7 +34,7 @@ fn a_failed_start_is_a_denial() {
 
 #[test]
 fn handles_are_bounded_and_a_stale_one_is_useless() {
-    assert!(matches!(limited("handle-flood").judge().fault(), Fault::Trap(_)));
+    assert!(matches!(Bench::broken("handle-flood").judge().fault(), Fault::Trap(_)));
     assert_eq!(Bench::broken("handle-churn").judge().ask(&command("select 1")).outcome, Outcome::Allow);
     let bench = Bench::broken("handle-stale");
     let mut judge = bench.judge();

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 const TARGET: &str = "wasm32-unknown-unknown";
 
 /// The component of a guest.
-pub fn component(name: &str) -> Arc<[u8]> {
+pub(crate) fn component(name: &str) -> Arc<[u8]> {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let dir = BUILT.get_or_init(build);
     let module = std::fs::read(dir.join(format!("{}.wasm", name.replace('-', "_")))).unwrap();

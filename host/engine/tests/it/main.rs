@@ -1,4 +1,5 @@
 //! The engine against hostile and minimal guests, which `tests/guests` builds.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod bench;
 mod capabilities;

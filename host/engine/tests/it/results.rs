@@ -4,7 +4,7 @@ use portcullis_verdict::{Batch, Chunk, Column, ColumnPlan, Denial, Judge, Limit,
 
 use crate::bench::{Ask, Bench, broken, command, monitor, unread};
 
-pub fn result() -> Arc<ResultSet> {
+pub(crate) fn result() -> Arc<ResultSet> {
     let column = |name: &str, labels: &[&str]| Column {
         name: name.into(),
         type_name: "text".into(),
@@ -14,7 +14,7 @@ pub fn result() -> Arc<ResultSet> {
     Arc::new(ResultSet { id: 3, columns: [column("name", &[]), column("mail", &["pii"])].into() })
 }
 
-pub fn batch() -> Batch {
+pub(crate) fn batch() -> Batch {
     let mut chunk = Chunk::new(0);
     for value in [Some("alice"), Some("bé"), None, Some("dora")] {
         chunk.push(value.map(str::as_bytes));
@@ -22,7 +22,7 @@ pub fn batch() -> Batch {
     Batch { rows: 4, chunks: vec![chunk], dropped: vec![] }
 }
 
-pub fn texts(batch: &Batch) -> Vec<Option<String>> {
+pub(crate) fn texts(batch: &Batch) -> Vec<Option<String>> {
     let text = |row| batch.chunks[0].value(row).map(|v| String::from_utf8_lossy(v).into_owned());
     (0..batch.rows as usize).map(text).collect()
 }
@@ -56,7 +56,7 @@ fn bad_plans_are_denials() {
         ("plan-bad-count", "`count`"),
         ("plan-long-deny", "1025 bytes"),
         ("trap-in-plan", "trapped"),
-        ("loop-in-plan", "100 ms"),
+        ("loop-in-plan", "50 ms"),
         ("error-in-plan", "as told"),
         ("memory-in-plan", "memory"),
     ];
@@ -100,7 +100,7 @@ fn bad_edits_are_denials() {
         ("filter-drop-row", "row 4"),
         ("filter-huge", "bytes in one call"),
         ("trap-in-filter", "trapped"),
-        ("loop-in-filter", "100 ms"),
+        ("loop-in-filter", "50 ms"),
         ("error-in-filter", "as told"),
         ("memory-in-filter", "memory"),
         ("overflow-in-filter", "trapped"),

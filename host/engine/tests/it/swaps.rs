@@ -56,7 +56,7 @@ fn an_unchanged_policy_keeps_its_instances_and_its_health() {
 fn state_outlives_a_change_of_its_policy() {
     let bench = Bench::broken("state-count");
     assert_eq!(bench.judge().denial(), "Ok(1)");
-    let limits = PolicyLimits { call_ms: 90, ..PolicyLimits::default() };
+    let limits = PolicyLimits { call_ms: 9_999, ..PolicyLimits::default() };
     bench.install(vec![PolicySpec { limits, ..broken("p", "state-count") }]);
     assert_eq!(bench.judge().denial(), "Ok(2)");
     bench.install(vec![broken("renamed", "state-count")]);

@@ -15,7 +15,11 @@ pub(crate) fn check(file: &File, report: &mut Report) {
     names(report, "policy", file.policies.iter().map(|policy| policy.name.as_str()));
     postgres(&file.postgres, report);
     if file.users.is_empty() {
-        report.error(at![], "there is no [[user]], so nobody could connect", "add a [[user]] with a name and a verifier");
+        report.error(
+            at![],
+            "there is no [[user]], so nobody could connect",
+            "add a [[user]] with a name and a verifier",
+        );
     }
     if file.targets.is_empty() {
         report.error(at![], "there is no [[target]], so there is nothing to connect to", "add a [[target]]");
@@ -32,7 +36,11 @@ pub(crate) fn check(file: &File, report: &mut Report) {
     }
     limits(file, report);
     if let Err(error) = file.log.level.parse::<tracing_subscriber::EnvFilter>() {
-        report.error(at!["log", "level"], format!("the log level cannot be read: {error}"), "such as \"info\" or \"debug\"");
+        report.error(
+            at!["log", "level"],
+            format!("the log level cannot be read: {error}"),
+            "such as \"info\" or \"debug\"",
+        );
     }
 }
 
@@ -41,7 +49,11 @@ fn names<'a>(report: &mut Report, list: &str, names: impl Iterator<Item = &'a st
     for (i, name) in names.enumerate() {
         let place = at![list, i, "name"];
         if name.is_empty() || name.len() > 63 || name.chars().any(char::is_control) {
-            report.error(place, format!("the {list}'s name is empty, too long or holds control characters"), "use 1 to 63 bytes");
+            report.error(
+                place,
+                format!("the {list}'s name is empty, too long or holds control characters"),
+                "use 1 to 63 bytes",
+            );
         } else if !seen.insert(name) {
             report.error(place, format!("there are two [[{list}]] named `{name}`"), "give each its own name");
         }
@@ -100,7 +112,8 @@ fn user(i: usize, user: &User, file: &File, report: &mut Report) {
                 report.error(at!["user", i, "scram"], message, hint);
             }
             Ok(read) if read.iterations < 4096 => {
-                let message = format!("the verifier of `{name}` has {} iterations; RFC 7677 asks for 4096", read.iterations);
+                let message =
+                    format!("the verifier of `{name}` has {} iterations; RFC 7677 asks for 4096", read.iterations);
                 report.warn(at!["user", i, "scram"], message, "make it anew with `portcullis users hash-password`");
             }
             Ok(_) => {}
@@ -112,7 +125,11 @@ fn user(i: usize, user: &User, file: &File, report: &mut Report) {
         report.error(at!["user", i, "certificate_cn"], message, "set `client_ca` in [postgres.tls]");
     }
     if user.certificate_cn.as_deref() == Some("") {
-        report.error(at!["user", i, "certificate_cn"], "the common name is empty", "name the certificate's common name");
+        report.error(
+            at!["user", i, "certificate_cn"],
+            "the common name is empty",
+            "name the certificate's common name",
+        );
     }
     let known: Vec<&str> = file.targets.iter().map(|target| target.name.as_str()).collect();
     exist(report, ("user", i, "targets"), user.targets.as_deref().unwrap_or_default(), "target", &known);
@@ -141,7 +158,8 @@ fn target(i: usize, target: &Target, file: &File, report: &mut Report) {
         if target.ca.is_some() {
             report.error(at!["target", i, "ca"], "`ca` has no effect with `tls = \"disable\"`", "remove one of them");
         }
-        let local = target.host == "localhost" || target.host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+        let local =
+            target.host == "localhost" || target.host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
         if !local {
             let message = format!("queries, results and the login of `{name}` travel in plain text to {}", target.host);
             report.warn(at!["target", i, "tls"], message, "use `tls = \"verify-full\"`");
@@ -150,11 +168,19 @@ fn target(i: usize, target: &Target, file: &File, report: &mut Report) {
     for (column, labels) in &target.column_labels {
         if column.split('.').count() != 3 || column.split('.').any(str::is_empty) {
             let hint = "write \"schema.table.column\"; a part may be `*`, as in \"public.*.email\"";
-            report.error(at!["target", i, "column_labels", column.as_str()], format!("`{column}` does not name a column"), hint);
+            report.error(
+                at!["target", i, "column_labels", column.as_str()],
+                format!("`{column}` does not name a column"),
+                hint,
+            );
         }
         if labels.is_empty() || labels.iter().any(String::is_empty) {
             let place = at!["target", i, "column_labels", column.as_str()];
-            report.error(place, format!("`{column}` has no label, or an empty one"), "such as [\"pii\", \"pii.email\"]");
+            report.error(
+                place,
+                format!("`{column}` has no label, or an empty one"),
+                "such as [\"pii\", \"pii.email\"]",
+            );
         }
     }
 }
@@ -163,12 +189,20 @@ fn policies(file: &File, report: &mut Report) {
     for (i, policy) in file.policies.iter().enumerate() {
         let name = &policy.name;
         if !file.targets.iter().any(|target| target.policies.contains(name)) {
-            report.warn(at!["policy", i, "name"], format!("no target uses policy `{name}`"), "name it in a target's `policies`");
+            report.warn(
+                at!["policy", i, "name"],
+                format!("no target uses policy `{name}`"),
+                "name it in a target's `policies`",
+            );
         }
         for capability in &policy.capabilities {
             if capability.parse::<Capability>().is_err() {
                 let message = format!("there is no capability `{capability}`");
-                report.error(at!["policy", i, "capabilities"], message, "`portcullis policy inspect` shows what a policy needs");
+                report.error(
+                    at!["policy", i, "capabilities"],
+                    message,
+                    "`portcullis policy inspect` shows what a policy needs",
+                );
             }
         }
     }
@@ -176,7 +210,8 @@ fn policies(file: &File, report: &mut Report) {
 
 fn admin(admin: &Admin, report: &mut Report) {
     if !admin.listen.ip().is_loopback() && !admin.plaintext {
-        let hint = "listen on a loopback address behind something that speaks TLS, or say `plaintext = true` in [admin]";
+        let hint =
+            "listen on a loopback address behind something that speaks TLS, or say `plaintext = true` in [admin]";
         let message = format!("other machines reach {}, and tokens travel there in plain text", admin.listen);
         report.error(at!["admin", "listen"], message, hint);
     }
@@ -190,7 +225,8 @@ fn admin(admin: &Admin, report: &mut Report) {
             report.error(place.clone(), "the name is empty", "");
         }
         if secret.is_some() == sha256.is_some() {
-            let hint = "give `token = \"env:NAME\"`, `token = \"file:path\"` or `sha256 = \"<hexadecimal>\"`, and one only";
+            let hint =
+                "give `token = \"env:NAME\"`, `token = \"file:path\"` or `sha256 = \"<hexadecimal>\"`, and one only";
             report.error(place, format!("`{name}` has no token, or two"), hint);
         }
         if sha256.as_ref().is_some_and(|hex| super::resolve::from_hex(hex).is_none()) {
@@ -221,19 +257,29 @@ fn limits(file: &File, report: &mut Report) {
         }
     }
     // PostgreSQL's own bound: a message's length is a signed 32-bit number.
-    for (key, value) in [("client_message_bytes", limits.client_message_bytes), ("server_message_bytes", limits.server_message_bytes)] {
+    for (key, value) in
+        [("client_message_bytes", limits.client_message_bytes), ("server_message_bytes", limits.server_message_bytes)]
+    {
         if value > i32::MAX as usize {
             report.error(at!["limits", key], format!("`{key}` is larger than any message"), "at most 2147483647");
         }
     }
     let audit = &file.audit;
     if audit.interval_ms == 0 || audit.interval_ms > 60_000 {
-        report.error(at!["audit", "interval_ms"], "`interval_ms` is out of range", "from 1 to 60000; for 0 use `durability = \"strict\"`");
+        report.error(
+            at!["audit", "interval_ms"],
+            "`interval_ms` is out of range",
+            "from 1 to 60000; for 0 use `durability = \"strict\"`",
+        );
     }
     if audit.queue == 0 {
         report.error(at!["audit", "queue"], "no event could wait to be written", "at least 1");
     }
     if !audit.enabled {
-        report.warn(at!["audit", "enabled"], "nothing is recorded of sessions and commands", "remove `enabled = false`");
+        report.warn(
+            at!["audit", "enabled"],
+            "nothing is recorded of sessions and commands",
+            "remove `enabled = false`",
+        );
     }
 }

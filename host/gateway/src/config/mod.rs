@@ -143,8 +143,10 @@ fn watch(file: &File, base: &Path, watched: &mut BTreeSet<PathBuf>) {
     let tls = file.postgres.tls.iter();
     let secrets = tls.clone().map(|tls| &tls.key);
     let secrets = secrets.chain(file.targets.iter().filter_map(|target| target.password.as_ref()));
-    let secrets = secrets.chain(file.admin.iter().flat_map(|admin| &admin.tokens).filter_map(|token| token.token.as_ref()));
+    let secrets =
+        secrets.chain(file.admin.iter().flat_map(|admin| &admin.tokens).filter_map(|token| token.token.as_ref()));
     watched.extend(secrets.filter_map(|secret| secret.path(base)));
-    watched.extend(tls.flat_map(|tls| [Some(&tls.certificate), tls.client_ca.as_ref()]).flatten().map(|p| base.join(p)));
+    watched
+        .extend(tls.flat_map(|tls| [Some(&tls.certificate), tls.client_ca.as_ref()]).flatten().map(|p| base.join(p)));
     watched.extend(file.targets.iter().filter_map(|target| target.ca.as_ref()).map(|p| base.join(p)));
 }

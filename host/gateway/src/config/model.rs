@@ -366,7 +366,9 @@ fn settings<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>,
             toml::Value::Array(items) => Value::Array(items.into_iter().map(json).collect::<Result<_, _>>()?),
             toml::Value::Boolean(flag) => flag.into(),
             toml::Value::Datetime(_) => return Err("settings are JSON, which has no dates: put it in quotes".into()),
-            toml::Value::Float(number) if !number.is_finite() => return Err("settings are JSON: this is no number".into()),
+            toml::Value::Float(number) if !number.is_finite() => {
+                return Err("settings are JSON: this is no number".into());
+            }
             toml::Value::Float(number) => number.into(),
             toml::Value::Integer(number) => number.into(),
             toml::Value::String(text) => text.into(),

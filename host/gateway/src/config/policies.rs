@@ -11,12 +11,7 @@ use super::model::{self, File, Policy, PolicyMode};
 use super::problem::{Report, at};
 
 /// Opens every package and settles its settings; reports what cannot be used.
-pub(super) fn read(
-    file: &File,
-    base: &Path,
-    watched: &mut BTreeSet<PathBuf>,
-    report: &mut Report,
-) -> Vec<PolicySpec> {
+pub(super) fn read(file: &File, base: &Path, watched: &mut BTreeSet<PathBuf>, report: &mut Report) -> Vec<PolicySpec> {
     let mut specs = Vec::new();
     for (i, policy) in file.policies.iter().enumerate() {
         match spec(policy, base, watched) {

@@ -97,7 +97,9 @@ impl Source<'_> {
         let mut header = key.span();
         for step in rest {
             let next = match (step, value.get_ref()) {
-                (Step::Key(key), DeValue::Table(table)) => table.get_key_value(key.as_str()).map(|(k, v)| (k.span(), v)),
+                (Step::Key(key), DeValue::Table(table)) => {
+                    table.get_key_value(key.as_str()).map(|(k, v)| (k.span(), v))
+                }
                 (Step::Index(index), DeValue::Array(array)) => array.get(*index).map(|v| (v.span(), v)),
                 _ => None,
             };
@@ -142,7 +144,8 @@ fn show_line(line: &str, cut: bool) -> String {
         let name = name.rsplit([',', '{']).next().unwrap_or_default().to_lowercase();
         let value = line.get(at + 1..).unwrap_or_default();
         let reference = ["\"env:", "\"file:", "'env:", "'file:"].iter().any(|p| value.trim_start().starts_with(p));
-        let secret = ["pass", "pwd", "secret", "token", "key", "scram", "sha256"].iter().any(|word| name.contains(word));
+        let secret =
+            ["pass", "pwd", "secret", "token", "key", "scram", "sha256"].iter().any(|word| name.contains(word));
         if cut || (secret && !reference) {
             return format!("{} …", line.get(..=at).unwrap_or_default());
         }

@@ -155,7 +155,11 @@ pub(super) fn masking_key(file: &File, base: &Path, report: &mut Report) -> Opti
 fn warn_if_open(reference: &SecretRef, base: &Path, place: &[Step], report: &mut Report) {
     if let Some(path) = reference.path(base).filter(|path| is_world_readable(path)) {
         let shown = path.display();
-        report.warn(place.to_vec(), format!("everybody on this machine can read {shown}"), &format!("chmod 600 {shown}"));
+        report.warn(
+            place.to_vec(),
+            format!("everybody on this machine can read {shown}"),
+            &format!("chmod 600 {shown}"),
+        );
     }
 }
 

@@ -90,7 +90,8 @@ fn a_good_configuration_is_resolved() {
     assert_eq!(loaded.policies[0].settings, r#"{"colour":"red","level":2}"#);
     assert_eq!(loaded.policies[0].mode, portcullis_verdict::Mode::Monitor);
     assert!(loaded.data_dir.is_absolute() && loaded.data_dir.ends_with("data"));
-    let digest: [u8; 32] = sha2::Digest::finalize(<sha2::Sha256 as sha2::Digest>::new_with_prefix("token s3cret")).into();
+    let digest: [u8; 32] =
+        sha2::Digest::finalize(<sha2::Sha256 as sha2::Digest>::new_with_prefix("token s3cret")).into();
     assert_eq!(loaded.tokens[0].sha256, digest);
 }
 
@@ -109,7 +110,9 @@ fn an_error_shows_place_line_and_way_out() {
 fn every_problem_is_told_in_one_pass() {
     let text = good().replace("policies = [\"gate\"]", "policies = [\"wall\"]").replace(VERIFIER, "wonderland");
     let text = refusal(&text.replace("targets = [\"shop\"]", "targets = [\"mall\"]"));
-    for part in ["no policy named `wall`", "malformed SCRAM verifier", "no target named `mall`", "cannot be used: 3 errors"] {
+    for part in
+        ["no policy named `wall`", "malformed SCRAM verifier", "no target named `mall`", "cannot be used: 3 errors"]
+    {
         assert!(text.contains(part), "{part}: {text}");
     }
 }
@@ -142,7 +145,10 @@ fn each_thing_that_is_wrong_is_refused() {
         (with("mode = \"monitor\"", "capabilities = [\"network\"]"), "no capability `network`"),
         (with("token = \"file:token\"", ""), "no token, or two"),
         (with("token = \"file:token\"", "sha256 = \"abc\""), "not a SHA-256"),
-        (good() + "[[admin.token]]\nname = \"eve\"\nrole = \"operator\"\ntoken = \"file:token\"\n", "another one's too"),
+        (
+            good() + "[[admin.token]]\nname = \"eve\"\nrole = \"operator\"\ntoken = \"file:token\"\n",
+            "another one's too",
+        ),
         (good() + "[masking]\nkey = \"file:token\"\n", "less than 32 bytes"),
         (good() + "[limits]\nconnections = 0\n", "`connections` is too small"),
         (good() + "[limits]\nclient_message_bytes = 9999999999\n", "larger than any message"),

@@ -1,6 +1,11 @@
+use std::sync::{Mutex, PoisonError};
+
 use super::*;
 use crate::component::tests::{WIT, metadata};
 use crate::package::tests::{Dir, MINIMAL};
+
+/// With CARGO_TARGET_DIR set, the guests of these tests have the same name in the same directory: one at a time.
+static ONE: Mutex<()> = Mutex::new(());
 
 /// A guest without dependencies from a registry: what bindings would be generated is spelled out.
 const GUEST: &str = r#"
@@ -50,6 +55,7 @@ fn holds(bytes: &[u8], text: &str) -> bool {
 
 #[test]
 fn the_same_workspace_gives_the_same_component_anywhere() {
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let mut digests = Vec::new();
     for place in ["first", "another-place"] {
         let (dir, package) = guest(place, "ws/helper");
@@ -66,6 +72,7 @@ fn the_same_workspace_gives_the_same_component_anywhere() {
 
 #[test]
 fn no_path_of_the_machine_gets_into_a_component() {
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let (dir, package) = guest("paths", "helper");
     build(&package, &mut |_| {}).unwrap();
     let bytes = package.component().unwrap();
@@ -75,6 +82,7 @@ fn no_path_of_the_machine_gets_into_a_component() {
 
 #[test]
 fn what_cannot_be_built_says_why() {
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let (dir, mut package) = guest("broken", "helper");
     let error = |package: &Package| build(package, &mut |_| {}).unwrap_err().to_string();
     package.manifest.package.capabilities.clear();

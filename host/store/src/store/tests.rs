@@ -195,7 +195,7 @@ fn texts_that_wait_are_bounded_in_bytes() {
     disk.shut();
     assert!(done(store.append(command("s", 1))));
     disk.await_sync();
-    let text: Arc<str> = "x".repeat(65 << 20).into();
+    let text: Arc<str> = "x".repeat(2 << 20).into();
     let huge = |sequence| {
         let Event::Command(mut c) = command("s", sequence) else { panic!() };
         c.text = text.clone();
@@ -322,30 +322,18 @@ fn a_half_full_queue_does_not_wait_for_the_interval() {
 }
 
 #[test]
-fn zz_bench() {
-    let dir = TempDir::new();
-    let store = Store::open(&dir.file("s.redb"), interval(), Arc::default()).unwrap();
-    let names: Vec<String> = (0..8).map(|i| format!("0192f0c4-7a3b-7c1d-9e2f-00000000000{i}")).collect();
-    for name in &names {
-        store.append(opening(name));
+fn pages_go_on_where_the_last_one_ended_across_blocks() {
+    let (store, _) = Disk::default().store(interval());
+    for n in 0..300 {
+        assert!(done(store.append(command(["s", "t"][(n % 2) as usize], n))));
     }
-    store.flush().unwrap();
-    let mut appending = Duration::ZERO;
-    let start = std::time::Instant::now();
-    for _ in 0..20 {
-        let events: Vec<Event> = (0..10_000u64)
-            .map(|n| {
-                let s = &names[(n / 2 % 8) as usize];
-                if n % 2 == 0 { command(s, n) } else { finish(s, n) }
-            })
-            .collect();
-        let t = std::time::Instant::now();
-        for e in events {
-            drop(store.append(e));
-        }
-        appending += t.elapsed();
-        store.flush().unwrap();
+    let (mut found, mut after) = (Vec::new(), 0);
+    loop {
+        let page = store.session("s", after, 37).unwrap();
+        assert!(page.len() <= 37);
+        let Some(last) = page.last() else { break };
+        after = last.number;
+        found.extend(page.iter().map(|e| e.number));
     }
-    println!("append {:?}/event, all {:?}/event", appending / 200_000, start.elapsed() / 200_000);
-    println!("cpu {}", std::fs::read_to_string("/proc/self/stat").unwrap());
+    assert_eq!(found, (0..150).map(|n| 2 * n + 1).collect::<Vec<u64>>());
 }

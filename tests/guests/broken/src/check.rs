@@ -101,7 +101,7 @@ fn bad_answer(behaviour: &str) -> Option<Verdict> {
     let finding = |rule: usize, message: usize| Finding { rule: "r".repeat(rule), message: "m".repeat(message) };
     let finds = |findings| Some(Verdict { findings, ..allow() });
     match behaviour {
-        "huge-answer" => Some(deny("x".repeat(16 << 20))),
+        "huge-answer" => Some(deny("x".repeat(2 << 20))),
         "long-message" => Some(deny("x".repeat(1025))),
         "nul-message" => Some(deny("a\0b")),
         "nul-rewrite" => Some(rewrite("select\0 1")),

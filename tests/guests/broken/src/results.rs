@@ -85,7 +85,7 @@ impl Guest for Policy {
             "filter-abort" => {
                 Ok(BatchResult { edits: vec![Edit::Keep], drop_rows: vec![], abort: Some("enough".into()) })
             }
-            "filter-huge" => edit(patch(&all, &[], &vec![16 << 20; all.len()], &vec![b'x'; 16 << 20])),
+            "filter-huge" => edit(patch(&all, &[], &vec![2 << 20; all.len()], &vec![b'x'; 2 << 20])),
             "filter-first" => edit(spans(&[0], &[0], &[1], b'#')),
             "filter-seen" => {
                 let seen = String::from_utf8_lossy(&chunks[0].data).into_owned();
