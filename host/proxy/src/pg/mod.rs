@@ -132,8 +132,14 @@ async fn accept(tcp: TcpStream, listener: &PgListener) -> std::io::Result<Door> 
 }
 
 impl Door {
+    /// What is to be written, behind what the login has written.
+    fn output(&mut self) -> &mut Vec<u8> {
+        self.output.append(&mut self.login.take_output());
+        &mut self.output
+    }
+
     async fn flush(&mut self) -> std::io::Result<()> {
-        self.output.extend(self.login.take_output());
+        self.output();
         if !self.output.is_empty() {
             self.stream.write_all(&self.output).await?;
             self.stream.flush().await?;
@@ -143,8 +149,7 @@ impl Door {
     }
 
     async fn refuse(&mut self, fault: &Fault) {
-        self.output.extend(self.login.take_output());
-        fault.put(&mut self.output);
+        fault.put(self.output());
         // The client may have gone; there is nobody else to tell.
         let _ = self.flush().await;
         let _ = self.stream.shutdown().await;
@@ -280,7 +285,7 @@ async fn open(gate: Arc<Gate>, state: Arc<State>, mut door: Door, known: Known, 
             return door.refuse(&Fault::fatal("08006", "the server behind this target cannot be reached")).await;
         }
     };
-    greet(&mut door.output, &session.principal.name, &upstream.ready.parameters, &key);
+    greet(door.output(), &session.principal.name, &upstream.ready.parameters, &key);
     if door.flush().await.is_err() {
         return pipeline.record(|session| Event::Close { session, reason: End::ClientLeft.to_string() });
     }
