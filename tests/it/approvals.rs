@@ -57,7 +57,8 @@ fn a_reviewer_releases_and_nobody_approves_their_own() {
     let again = gateway.cli("bob", &["approvals", "approve", &held.id]).unwrap();
     assert!(!again.status.success(), "what is decided stays decided");
 
-    let sessions: serde_json::Value = serde_json::from_str(&gateway.ask("olga", &["sessions", "list", "--recent", "--json"]).unwrap()).unwrap();
+    let sessions: serde_json::Value =
+        serde_json::from_str(&gateway.ask("olga", &["sessions", "list", "--recent", "--json"]).unwrap()).unwrap();
     let text = sessions.to_string();
     let id = text.split("\"session\":\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
     let story = gateway.ask("olga", &["sessions", "show", id]).unwrap();

@@ -123,7 +123,10 @@ fn tls_protects_both_sides() {
 
     let verified = format!("sslmode=verify-full sslrootcert={ca}");
     assert_eq!(connect(&gateway, "alice", &verified), ("shop".into(), String::new()));
-    assert!(connect(&gateway, "alice", "sslmode=disable").1.contains("encrypted"), "plain text gets no password prompt");
+    assert!(
+        connect(&gateway, "alice", "sslmode=disable").1.contains("encrypted"),
+        "plain text gets no password prompt"
+    );
     let certificate = format!("{verified} sslcert={cert} sslkey={key} password=none");
     assert_eq!(connect(&gateway, "alice", &certificate).0, "shop", "a certificate needs no password");
     let (_, err) = connect(&gateway, "bob", &certificate);

@@ -49,7 +49,10 @@ fn personal_data_is_masked_under_every_name() {
     let common = common();
     let gateway = &common.gateway;
     let first = |text: &str| gateway.query("alice", text).unwrap();
-    assert_eq!(first("select email, card, ssn from customers where id = 1").0, "a***@example.com|***************1111|[redacted]");
+    assert_eq!(
+        first("select email, card, ssn from customers where id = 1").0,
+        "a***@example.com|***************1111|[redacted]"
+    );
     for text in [
         "select email as harmless from customers",
         "select c.email from customers c",
@@ -76,10 +79,17 @@ fn personal_data_is_masked_under_every_name() {
         "values ((select email from customers limit 1))",
     ] {
         let (out, err) = first(text);
-        for clear in ["ada@example.com", "ADA@EXAMPLE.COM", "grace@example.com", "GRACE@", "zed@example.com", "4111 1111 1111 1111"] {
+        for clear in [
+            "ada@example.com",
+            "ADA@EXAMPLE.COM",
+            "grace@example.com",
+            "GRACE@",
+            "zed@example.com",
+            "4111 1111 1111 1111",
+        ] {
             assert!(!out.contains(clear), "{text}: {out}");
         }
-        assert!(!out.is_empty() || !err.is_empty(), "{text}");
+        assert!(err.is_empty() || err.contains("denied by"), "{text}: {err}");
     }
     common.postgres.sql("shop", "delete from customers where id = 99").unwrap();
 }
@@ -127,7 +137,9 @@ fn exceptions_are_for_those_who_have_them() {
 fn without_policies_everything_passes() {
     let postgres = shop();
     let gateway = Gateway::start(Options::before(&postgres)).unwrap();
-    let (out, err) = gateway.query("alice", "select email from customers where id = 1; drop table orders; copy (select 1) to stdout").unwrap();
+    let (out, err) = gateway
+        .query("alice", "select email from customers where id = 1; drop table orders; copy (select 1) to stdout")
+        .unwrap();
     assert_eq!((out.as_str(), err.as_str()), ("ada@example.com\n1", ""));
 }
 

@@ -26,9 +26,12 @@ fn copy_in_arrives() {
 fn cancel_reaches_the_server() {
     let common = common();
     let mut psql = common.gateway.psql("alice", &["-c", "select pg_sleep(600)"]).unwrap();
-    let mut child = psql.stderr(Stdio::piped()).spawn().unwrap();
+    let child = psql.stderr(Stdio::piped()).spawn().unwrap();
     until("the query runs", Duration::from_secs(20), || {
-        let running = common.postgres.sql("shop", "select count(*) from pg_stat_activity where query like '%pg_sleep(600)%' and pid <> pg_backend_pid()")?;
+        let running = common.postgres.sql(
+            "shop",
+            "select count(*) from pg_stat_activity where query like '%pg_sleep(600)%' and pid <> pg_backend_pid()",
+        )?;
         anyhow::ensure!(running == "1");
         Ok(())
     })
@@ -58,7 +61,22 @@ fn pgbench_runs_in_every_protocol() {
     std::fs::write(&script, "\\set id random(1, 1000)\nselect value from numbers where id = :id;\n").unwrap();
     for protocol in ["simple", "extended", "prepared"] {
         let mut bench = Command::new(program("pgbench").unwrap());
-        bench.args(["-n", "-h", "127.0.0.1", "-p", &gateway.port.to_string(), "-U", "alice", "-c", "4", "-t", "30", "-M", protocol, "-f"]);
+        bench.args([
+            "-n",
+            "-h",
+            "127.0.0.1",
+            "-p",
+            &gateway.port.to_string(),
+            "-U",
+            "alice",
+            "-c",
+            "4",
+            "-t",
+            "30",
+            "-M",
+            protocol,
+            "-f",
+        ]);
         bench.arg(&script).arg("shop").env("PGPASSWORD", portcullis_tests::gateway::USER_PASSWORD);
         let output = bench.output().unwrap();
         let err = String::from_utf8_lossy(&output.stderr);

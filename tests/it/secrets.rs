@@ -1,8 +1,8 @@
 //! No upstream credential and no unmasked value is left behind: the bytes of everything that the gateway wrote are searched.
 
 use portcullis_tests::gateway::{Gateway, USER_PASSWORD};
-use portcullis_tests::postgres::{PASSWORD, Postgres};
 use portcullis_tests::postgres;
+use portcullis_tests::postgres::{PASSWORD, Postgres};
 use portcullis_tests::process::holds;
 
 use crate::support::{SHOP, guarded};

@@ -23,7 +23,22 @@ fn a_swap_under_load_fails_no_command_and_leaves_none_undecided() {
     let script = gateway.directory().join("script.sql");
     std::fs::write(&script, "\\set id random(1, 40)\nselect product, cents from orders where id = :id;\n").unwrap();
     let mut bench = Command::new(program("pgbench").unwrap());
-    bench.args(["-n", "-h", "127.0.0.1", "-p", &gateway.port.to_string(), "-U", "dora", "-c", "4", "-T", "600", "-M", "prepared", "-f"]);
+    bench.args([
+        "-n",
+        "-h",
+        "127.0.0.1",
+        "-p",
+        &gateway.port.to_string(),
+        "-U",
+        "dora",
+        "-c",
+        "4",
+        "-T",
+        "600",
+        "-M",
+        "prepared",
+        "-f",
+    ]);
     bench.arg(&script).arg("shop").env("PGPASSWORD", USER_PASSWORD).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut load = bench.spawn().unwrap();
     until("the load runs", Duration::from_secs(30), || {
@@ -60,7 +75,7 @@ fn a_bad_set_leaves_the_old_one_serving_and_says_why() {
     let mut gateway = Gateway::start(guarded(&postgres)).unwrap();
     let before = generation(&gateway);
     for (what, change) in [
-        ("capability", ("capabilities = [\"state\"]", "capabilities = []")),
+        ("capabilities = ", ("capabilities = [\"state\"]", "capabilities = []")),
         ("no-such-package", ("policies/fair-use", "policies/no-such-package")),
         ("max_rows", ("capabilities = [\"state\"]", "capabilities = [\"state\"]\nsettings = { max_rows = \"many\" }")),
     ] {
@@ -88,7 +103,8 @@ fn a_stop_lets_sessions_finish_what_they_do() {
     let mut psql = gateway.psql("alice", &["-c", "select pg_sleep(1), 'finished'"]).unwrap();
     let child = psql.stdout(Stdio::piped()).spawn().unwrap();
     until("the query runs", Duration::from_secs(20), || {
-        let running = postgres.sql("shop", "select count(*) from pg_stat_activity where query like 'select pg_sleep(1)%'")?;
+        let running =
+            postgres.sql("shop", "select count(*) from pg_stat_activity where query like 'select pg_sleep(1)%'")?;
         ensure!(running == "1");
         Ok(())
     })

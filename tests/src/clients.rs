@@ -38,7 +38,10 @@ pub fn install() -> Result<()> {
     if !is_stamped(&node, NODE) {
         println!("  installing the Node.js driver");
         std::fs::create_dir_all(&node)?;
-        run(Command::new("npm").args(["install", "--silent", "--no-audit", "--no-fund", "--prefix"]).arg(&node).arg(NODE))?;
+        run(Command::new("npm")
+            .args(["install", "--silent", "--no-audit", "--no-fund", "--prefix"])
+            .arg(&node)
+            .arg(NODE))?;
         std::fs::write(node.join("stamp"), NODE)?;
     }
     Ok(())

@@ -64,7 +64,11 @@ impl Options {
     #[must_use]
     pub fn with(mut self, name: &'static str, package: &str, keys: &str) -> Self {
         let package = root().join(package);
-        let _ = write!(self.policies, "[[policy]]\nname = \"{name}\"\npackage = {:?}\n{keys}\n", package.display().to_string());
+        let _ = write!(
+            self.policies,
+            "[[policy]]\nname = \"{name}\"\npackage = {:?}\n{keys}\n",
+            package.display().to_string()
+        );
         self.chain.push(name);
         self
     }
@@ -101,11 +105,14 @@ impl Gateway {
         serve.current_dir(scratch.path()).stdout(Stdio::null()).stderr(log);
         let running = Running::start(&mut serve, "TERM")?;
         let mut gateway = Self { running, scratch, binary, options, port, admin };
-        until("the gateway serves", Duration::from_secs(60), || {
-            ensure!(!gateway.running.has_ended(), "it ended: {}", gateway.log()?);
+        let serves = until("the gateway serves", Duration::from_secs(60), || {
+            if gateway.running.has_ended() {
+                return Ok(false);
+            }
             ensure!(gateway.http("/readyz", None)?.starts_with("HTTP/1.1 200"), "it is not ready");
-            Ok(())
+            Ok(true)
         })?;
+        ensure!(serves, "the gateway ended: {}", gateway.log()?);
         Ok(gateway)
     }
 
@@ -185,7 +192,10 @@ impl Gateway {
     pub fn http(&self, path: &str, name: Option<&str>) -> Result<String> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.admin))?;
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-        let token = TOKENS.iter().find(|t| Some(t.0) == name).map_or(String::new(), |t| format!("Authorization: Bearer {}\r\n", t.3));
+        let token = TOKENS
+            .iter()
+            .find(|t| Some(t.0) == name)
+            .map_or(String::new(), |t| format!("Authorization: Bearer {}\r\n", t.3));
         write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n{token}Connection: close\r\n\r\n")?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
@@ -201,12 +211,19 @@ fn config(options: &Options, port: u16, admin: u16, binary: &Path) -> Result<Str
     let verifier = verifier(binary)?;
     let mut users = String::new();
     for (name, groups) in [("alice", "\"dev\""), ("bob", "\"dev\""), ("dora", "\"dev\", \"dba\"")] {
-        write!(users, "[[user]]\nname = \"{name}\"\ngroups = [{groups}]\nscram = \"{verifier}\"\ncertificate_cn = \"{name}\"\n")?;
+        let certificate = if options.listener.contains("client_ca") { format!("certificate_cn = \"{name}\"\n") } else { String::new() };
+        write!(
+            users,
+            "[[user]]\nname = \"{name}\"\ngroups = [{groups}]\nscram = \"{verifier}\"\n{certificate}"
+        )?;
     }
     let mut tokens = String::new();
     for (name, groups, role, _) in TOKENS {
         let variable = variable(name);
-        write!(tokens, "[[admin.token]]\nname = \"{name}\"\ngroups = [{groups}]\nrole = \"{role}\"\ntoken = \"env:{variable}\"\n")?;
+        write!(
+            tokens,
+            "[[admin.token]]\nname = \"{name}\"\ngroups = [{groups}]\nrole = \"{role}\"\ntoken = \"env:{variable}\"\n"
+        )?;
     }
     let Options { upstream, chain, policies, listener, protection, target, more, .. } = options;
     Ok(format!(

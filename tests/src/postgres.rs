@@ -69,7 +69,10 @@ impl Postgres {
         let port = options.port.map_or_else(free_port, Ok)?;
         let mut postgres = Self { server: None, scratch, bin, user, port };
         let data = postgres.data();
-        run(postgres.program("initdb").args(["-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8", "-N", "-D"]).arg(&data))?;
+        run(postgres
+            .program("initdb")
+            .args(["-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8", "-N", "-D"])
+            .arg(&data))?;
         postgres.configure(options)?;
         let log = fs::File::create(postgres.scratch.path().join("log"))?;
         let mut server = postgres.program("postgres");

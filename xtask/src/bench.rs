@@ -33,10 +33,30 @@ const ALL: &[Peer] = &[Peer::Direct, Peer::PgBouncer, Peer::Open, Peer::Guarded]
 const POINT: &str = "\\set id random(1, 100000)\nselect balance from accounts where id = :id;\n";
 
 const WORKLOADS: &[Workload] = &[
-    Workload { name: "select-only, 1 client, simple", script: POINT, arguments: &["-c", "1", "-M", "simple"], peers: ALL },
-    Workload { name: "select-only, 8 clients, simple", script: POINT, arguments: &["-c", "8", "-M", "simple"], peers: ALL },
-    Workload { name: "select-only, 1 client, prepared", script: POINT, arguments: &["-c", "1", "-M", "prepared"], peers: ALL },
-    Workload { name: "select-only, 8 clients, prepared", script: POINT, arguments: &["-c", "8", "-M", "prepared"], peers: ALL },
+    Workload {
+        name: "select-only, 1 client, simple",
+        script: POINT,
+        arguments: &["-c", "1", "-M", "simple"],
+        peers: ALL,
+    },
+    Workload {
+        name: "select-only, 8 clients, simple",
+        script: POINT,
+        arguments: &["-c", "8", "-M", "simple"],
+        peers: ALL,
+    },
+    Workload {
+        name: "select-only, 1 client, prepared",
+        script: POINT,
+        arguments: &["-c", "1", "-M", "prepared"],
+        peers: ALL,
+    },
+    Workload {
+        name: "select-only, 8 clients, prepared",
+        script: POINT,
+        arguments: &["-c", "8", "-M", "prepared"],
+        peers: ALL,
+    },
     Workload {
         name: "100 k rows × 5 columns",
         script: "select * from wide;\n",
@@ -63,7 +83,7 @@ struct Run {
 type Rounds = Vec<Vec<Run>>;
 
 /// Measures everything and writes `docs/benchmarks.md`; a quick run only prints.
-pub fn bench(quick: bool) -> Result<()> {
+pub(crate) fn bench(quick: bool) -> Result<()> {
     setup::setup()?;
     steps::show("release build", &mut steps::cargo(&["build", "--release", "-p", "portcullis-gateway", "--locked"]))?;
     steps::plugins("release")?;
@@ -106,7 +126,8 @@ fn measure(peers: &Peers, peer: Peer, workload: &Workload, seconds: &str, script
     let output = run(pgbench.args(workload.arguments).arg("shop").env("PGPASSWORD", password))?;
     let cpu = peers.cpu_micros(peer)? - before;
     let number = |prefix: &str| -> Result<f64> {
-        let line = output.lines().find_map(|line| line.strip_prefix(prefix)).context("pgbench printed something else")?;
+        let line =
+            output.lines().find_map(|line| line.strip_prefix(prefix)).context("pgbench printed something else")?;
         Ok(line.split([' ', '/']).next().unwrap_or_default().parse()?)
     };
     let done = number("number of transactions actually processed: ")?;
@@ -116,7 +137,8 @@ fn measure(peers: &Peers, peer: Peer, workload: &Workload, seconds: &str, script
 /// Times single calls into policies, in the engine alone: lines of a name, a tab, and a figure with its unit.
 fn policy_calls() -> Result<Vec<(String, String)>> {
     println!("==> policy calls");
-    let mut measure = steps::cargo(&["run", "--release", "--locked", "-q", "-p", "portcullis-engine", "--example", "measure", "--"]);
+    let mut measure =
+        steps::cargo(&["run", "--release", "--locked", "-q", "-p", "portcullis-engine", "--example", "measure", "--"]);
     let output = run(measure.args(["plugins/dist/block.wasm", "plugins/dist/mask.wasm"]).current_dir(root()))?;
     Ok(output.lines().filter_map(|line| line.split_once('\t')).map(|(a, b)| (a.to_owned(), b.to_owned())).collect())
 }

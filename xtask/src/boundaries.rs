@@ -62,11 +62,22 @@ const LICENCES: [&str; 12] = [
 /// Libraries of which more than one version is too many: two of them would not understand each other's types, or would both
 /// hold keys.
 const ONCE: [&str; 12] = [
-    "bytes", "hyper", "redb", "ring", "rustls", "serde", "serde_json", "tokio", "tracing", "wasmtime", "wit-component", "axum",
+    "bytes",
+    "hyper",
+    "redb",
+    "ring",
+    "rustls",
+    "serde",
+    "serde_json",
+    "tokio",
+    "tracing",
+    "wasmtime",
+    "wit-component",
+    "axum",
 ];
 
 /// Checks all of it and names every problem.
-pub fn check() -> Result<()> {
+pub(crate) fn check() -> Result<()> {
     println!("==> crate boundaries, licences, duplicate versions");
     let text = run(&mut cargo(&["metadata", "--format-version", "1", "--locked", "--all-features"]))?;
     let metadata: Value = serde_json::from_str(&text)?;

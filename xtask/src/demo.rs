@@ -39,13 +39,16 @@ impl Drop for Data {
 }
 
 /// Runs the demo until Ctrl-C, or through its script.
-pub fn demo(script: bool) -> Result<()> {
+pub(crate) fn demo(script: bool) -> Result<()> {
     setup::for_demo()?;
     steps::show("build of the gateway", &mut steps::cargo(&["build", "-p", "portcullis-gateway", "--locked"]))?;
     steps::plugins("debug")?;
     // Before anything is started, so that nothing is left running.
     let (interrupt, interrupted) = mpsc::channel();
-    ctrlc::set_handler(move || drop(interrupt.send(())))?;
+    ctrlc::set_handler(move || {
+        // Nobody listens when the script plays: then it is the end of this program that ends the rest.
+        let _ = interrupt.send(());
+    })?;
     let demo = Demo::start()?;
     if script {
         return demo.tour();
@@ -113,7 +116,8 @@ impl Demo {
         println!("alice> {migration}");
         let held = psql(migration)?.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         let id = until("the migration is held", Duration::from_secs(20), || {
-            let list: serde_json::Value = serde_json::from_slice(&self.cli(&self.reviewer, &["approvals", "list", "--json"])?.stdout)?;
+            let list: serde_json::Value =
+                serde_json::from_slice(&self.cli(&self.reviewer, &["approvals", "list", "--json"])?.stdout)?;
             let list = list.as_array().or_else(|| list["approvals"].as_array()).context("no list")?;
             Ok(list.first().and_then(|r| r["id"].as_str()).context("nothing is held")?.to_owned())
         })?;

@@ -38,13 +38,13 @@ fn missing_build_packages() -> Vec<&'static str> {
 }
 
 /// Makes sure that the gateway can be built and the demo can run.
-pub fn for_demo() -> Result<()> {
+pub(crate) fn for_demo() -> Result<()> {
     install(&missing_build_packages())?;
     wasm_target()
 }
 
 /// Makes sure that everything can be built, tested and measured.
-pub fn setup() -> Result<()> {
+pub(crate) fn setup() -> Result<()> {
     install(&missing_packages())?;
     wasm_target()?;
     match clients::install() {

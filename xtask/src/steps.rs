@@ -9,10 +9,10 @@ use portcullis_tests::place::{artifacts, portcullis, root};
 use crate::{boundaries, setup};
 
 /// The standard plugins.
-pub const PLUGINS: [&str; 4] = ["approve", "block", "limit", "mask"];
+pub(crate) const PLUGINS: [&str; 4] = ["approve", "block", "limit", "mask"];
 
 /// Runs a program in the checkout with its output shown.
-pub fn show(what: &str, command: &mut Command) -> Result<()> {
+pub(crate) fn show(what: &str, command: &mut Command) -> Result<()> {
     println!("==> {what}");
     let started = Instant::now();
     let status = command.current_dir(root()).status()?;
@@ -22,14 +22,14 @@ pub fn show(what: &str, command: &mut Command) -> Result<()> {
 }
 
 /// Cargo with these arguments.
-pub fn cargo(arguments: &[&str]) -> Command {
+pub(crate) fn cargo(arguments: &[&str]) -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(arguments);
     cargo
 }
 
 /// Builds everything once, so that tests find the gateway's binary, then the plugins with it, and runs all tests.
-pub fn test() -> Result<()> {
+pub(crate) fn test() -> Result<()> {
     setup::setup()?;
     // All targets: with the tests' dependencies left out, cargo would choose other features and build much of it twice.
     show("build", &mut cargo(&["build", "--workspace", "--all-targets", "--locked"]))?;
@@ -43,7 +43,7 @@ pub fn test() -> Result<()> {
 }
 
 /// Builds the standard plugins' components with the gateway's own command.
-pub fn plugins(profile: &str) -> Result<()> {
+pub(crate) fn plugins(profile: &str) -> Result<()> {
     if !artifacts(profile).join("portcullis").exists() {
         show("build of the gateway", &mut cargo(&["build", "-p", "portcullis-gateway", "--locked"]))?;
     }
@@ -75,13 +75,16 @@ fn packages() -> Vec<String> {
 }
 
 /// Everything that can be said without running the code.
-pub fn lint() -> Result<()> {
+pub(crate) fn lint() -> Result<()> {
     setup::for_demo()?;
     show("format", &mut cargo(&["fmt", "--all", "--check"]))?;
     show("format of the plugins", &mut native(&["fmt", "--all", "--check"]))?;
     boundaries::check()?;
     show("clippy", &mut cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))?;
-    show("clippy of the plugins", &mut native(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))?;
+    show(
+        "clippy of the plugins",
+        &mut native(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]),
+    )?;
     let mut doc = cargo(&["doc", "--workspace", "--no-deps", "--locked"]);
     show("documentation", doc.env("RUSTDOCFLAGS", "-D warnings"))
 }

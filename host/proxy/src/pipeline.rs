@@ -141,7 +141,9 @@ impl Pipeline {
                 let ruling = self.judge.check(&command, &grants, read);
                 self.settle(command, ruling, Some((id, grants)))
             }
-            ApprovalOutcome::Denied { by, reason } if reason.is_empty() => refused(format!("{by} denied approval {id}")),
+            ApprovalOutcome::Denied { by, reason } if reason.is_empty() => {
+                refused(format!("{by} denied approval {id}"))
+            }
             ApprovalOutcome::Denied { by, reason } => refused(format!("{by} denied approval {id}: {reason}")),
             ApprovalOutcome::Expired => refused(format!("approval {id} expired before anybody decided")),
         }

@@ -80,13 +80,8 @@ impl Registry {
         }
         *count += 1;
         inner.keys.insert(key.clone(), session.id.clone());
-        let entry = Entry {
-            session: session.clone(),
-            opened_ms: now_ms(),
-            commands: commands.clone(),
-            control: sender,
-            key,
-        };
+        let entry =
+            Entry { session: session.clone(), opened_ms: now_ms(), commands: commands.clone(), control: sender, key };
         inner.sessions.insert(session.id.clone(), entry);
         Some(Place { registry: self.clone(), id: session.id.clone(), control, commands })
     }

@@ -44,13 +44,22 @@ pub(super) struct Peers {
 impl Peers {
     pub(super) fn start(postgres: &Postgres) -> Result<Self> {
         let (bouncer, bouncer_port, scratch) = bouncer(postgres)?;
-        let plain = || Options { profile: "release", more: "[audit]\nenabled = false\n".into(), ..Options::before(postgres) };
+        let plain =
+            || Options { profile: "release", more: "[audit]\nenabled = false\n".into(), ..Options::before(postgres) };
         let guarded = Options { more: String::new(), ..plain() }
             .with("no-destructive-sql", "policies/no-destructive-sql", "capabilities = [\"clock\"]")
             .with("review-schema-changes", "policies/review-schema-changes", "")
             .with("mask", "plugins/mask", "settings = { rules = [{ labels = [\"pii\"], mask = \"email\" }] }");
-        let masked = plain().with("mask", "plugins/mask", "settings = { rules = [{ origins = [\"public.wide.email\"], mask = \"email\" }] }");
-        let scanned = plain().with("mask", "plugins/mask", "settings = { detect = [{ detectors = [\"email\", \"card\", \"ssn\"] }] }");
+        let masked = plain().with(
+            "mask",
+            "plugins/mask",
+            "settings = { rules = [{ origins = [\"public.wide.email\"], mask = \"email\" }] }",
+        );
+        let scanned = plain().with(
+            "mask",
+            "plugins/mask",
+            "settings = { detect = [{ detectors = [\"email\", \"card\", \"ssn\"] }] }",
+        );
         Ok(Self {
             bouncer,
             bouncer_port,
@@ -99,11 +108,33 @@ impl Peers {
         let before = resident_kib(self.guarded.id())?;
         let (port, user, password) = self.address(Peer::Guarded);
         let mut pgbench = Command::new(program("pgbench")?);
-        pgbench.args(["-n", "-h", "127.0.0.1", "-p", &port.to_string(), "-U", user, "-c", &SESSIONS.to_string(), "-t", "1", "-f"]);
-        let mut load = pgbench.arg(&script).arg("shop").env("PGPASSWORD", password).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        pgbench.args([
+            "-n",
+            "-h",
+            "127.0.0.1",
+            "-p",
+            &port.to_string(),
+            "-U",
+            user,
+            "-c",
+            &SESSIONS.to_string(),
+            "-t",
+            "1",
+            "-f",
+        ]);
+        let mut load = pgbench
+            .arg(&script)
+            .arg("shop")
+            .env("PGPASSWORD", password)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
         let open = until("the sessions are open", Duration::from_secs(30), || {
             let metrics = self.guarded.http("/metrics", Some("olga"))?;
-            ensure!(metrics.lines().any(|l| l.starts_with("portcullis_sessions_active") && l.ends_with(" 100")), "not yet");
+            ensure!(
+                metrics.lines().any(|l| l.starts_with("portcullis_sessions_active") && l.ends_with(" 100")),
+                "not yet"
+            );
             resident_kib(self.guarded.id())
         });
         load.wait()?;
@@ -129,7 +160,8 @@ fn resident_kib(pid: u32) -> Result<f64> {
 fn bouncer(postgres: &Postgres) -> Result<(Running, u16, Scratch)> {
     use std::os::unix::fs::PermissionsExt as _;
     use std::os::unix::process::CommandExt as _;
-    let binary = find("pgbouncer", &["/usr/sbin".into()]).context("pgbouncer is missing; `cargo xtask setup` installs it")?;
+    let binary =
+        find("pgbouncer", &["/usr/sbin".into()]).context("pgbouncer is missing; `cargo xtask setup` installs it")?;
     let (scratch, port) = (Scratch::new("pgbouncer")?, free_port()?);
     fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o755))?;
     let directory = scratch.path().display();
@@ -149,6 +181,8 @@ fn bouncer(postgres: &Postgres) -> Result<(Running, u16, Scratch)> {
         command.uid(uid).gid(gid);
     }
     let running = Running::start(&mut command, "TERM")?;
-    until("PgBouncer serves", Duration::from_secs(20), || Ok(std::net::TcpStream::connect(("127.0.0.1", port)).map(drop)?))?;
+    until("PgBouncer serves", Duration::from_secs(20), || {
+        Ok(std::net::TcpStream::connect(("127.0.0.1", port)).map(drop)?)
+    })?;
     Ok((running, port, scratch))
 }

@@ -60,7 +60,11 @@ pub(super) fn write(
         machine()
     );
     for (workload, all) in results {
-        let _ = write!(out, "## {}\n\n| | TPS | / direct | / PgBouncer | CPU per transaction |\n|---|---|---|---|---|\n", workload.name);
+        let _ = write!(
+            out,
+            "## {}\n\n| | TPS | / direct | / PgBouncer | CPU per transaction |\n|---|---|---|---|---|\n",
+            workload.name
+        );
         for (place, peer) in workload.peers.iter().enumerate() {
             let ratio = |other: Peer| {
                 let other = workload.peers.iter().position(|p| *p == other).unwrap_or(0);
@@ -97,7 +101,11 @@ fn aims(results: &[(&Workload, Rounds)]) -> String {
             "–".into()
         };
         let (who, than) = (name(*peer), name(*other));
-        let _ = writeln!(out, "| {workload} | {who}, against {than} | {tps:.2}× (aim ≥ {tps_aim}): {} | {cpu} |", verdict(tps >= *tps_aim));
+        let _ = writeln!(
+            out,
+            "| {workload} | {who}, against {than} | {tps:.2}× (aim ≥ {tps_aim}): {} | {cpu} |",
+            verdict(tps >= *tps_aim)
+        );
     }
     out
 }
@@ -106,11 +114,16 @@ fn aims(results: &[(&Workload, Rounds)]) -> String {
 fn machine() -> String {
     let file = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let cpuinfo = file("/proc/cpuinfo");
-    let model = cpuinfo.lines().find_map(|l| l.strip_prefix("model name")).map_or("unknown", |l| l.trim_start_matches([' ', '\t', ':']));
+    let model = cpuinfo
+        .lines()
+        .find_map(|l| l.strip_prefix("model name"))
+        .map_or("unknown", |l| l.trim_start_matches([' ', '\t', ':']));
     let cores = cpuinfo.lines().filter(|l| l.starts_with("processor")).count();
-    let memory = file("/proc/meminfo").split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) >> 20;
+    let memory =
+        file("/proc/meminfo").split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) >> 20;
     let version = |program: &str, argument: &str| {
-        let path = portcullis_tests::postgres::program(program).unwrap_or_else(|_| format!("/usr/sbin/{program}").into());
+        let path =
+            portcullis_tests::postgres::program(program).unwrap_or_else(|_| format!("/usr/sbin/{program}").into());
         let text = run(Command::new(path).arg(argument)).unwrap_or_default();
         text.lines().next().unwrap_or("unknown").to_owned()
     };

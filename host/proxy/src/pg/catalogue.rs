@@ -28,7 +28,8 @@ const VIEWS: &str = "select distinct r.ev_class, d.refobjid, d.refobjsubid from 
      join pg_catalog.pg_depend d on d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass and d.objid = r.oid \
      where d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass and d.refobjid <> r.ev_class";
 /// Types that the server's initialisation did not make.
-const TYPES: &str = "select oid, typname from pg_catalog.pg_type where oid >= 16384 and typtype in ('b','d','e','r','m')";
+const TYPES: &str =
+    "select oid, typname from pg_catalog.pg_type where oid >= 16384 and typtype in ('b','d','e','r','m')";
 
 /// The catalogue of one target, shared by its sessions.
 pub(crate) struct Catalogue {
@@ -150,14 +151,21 @@ impl Reading {
                 let computed = !(plain || origins.as_ref().is_some_and(BTreeSet::is_empty));
                 let origins: Vec<ColumnRef> = origins.unwrap_or_default().into_iter().collect();
                 let labels = labels_of(labels, &origins);
-                Column { name: field.name.clone(), type_name: self.type_name(field.type_oid), computed, origins, labels }
+                Column {
+                    name: field.name.clone(),
+                    type_name: self.type_name(field.type_oid),
+                    computed,
+                    origins,
+                    labels,
+                }
             })
             .collect()
     }
 
     /// The columns that a COPY to the client may carry, each by itself.
     pub(crate) fn copied_columns(&self, statement: &Statement, labels: &[(String, Vec<String>)]) -> Vec<Column> {
-        let unknown = || vec![Column { name: "?".into(), type_name: "text".into(), computed: true, ..Column::default() }];
+        let unknown =
+            || vec![Column { name: "?".into(), type_name: "text".into(), computed: true, ..Column::default() }];
         let Some(named) = self.named_columns(statement) else { return unknown() };
         let column = |origin: ColumnRef| Column {
             name: origin.name.clone(),

@@ -199,7 +199,9 @@ impl Door {
 
     async fn start_tls(&mut self, listener: &PgListener) -> Result<(), NoSession> {
         let Some(config) = &listener.tls else { return Err(NoSession::Gone) };
-        let Stream::Plain(tcp) = std::mem::replace(&mut self.stream, Stream::Closed) else { return Err(NoSession::Gone) };
+        let Stream::Plain(tcp) = std::mem::replace(&mut self.stream, Stream::Closed) else {
+            return Err(NoSession::Gone);
+        };
         let tls = TlsAcceptor::from(config.clone()).accept(tcp).await?;
         self.stream = Stream::Server(Box::new(tls));
         self.login.tls_established();
@@ -227,8 +229,11 @@ fn known(state: &State, wish: Wish, user: Option<&User>, credential: Credential)
     let allowed = user.targets.as_ref().is_none_or(|targets| targets.contains(&wish.target));
     let found = state.targets.get(&wish.target).filter(|_| allowed);
     let Some((target, catalogue)) = found else {
-        return Err(Fault::fatal("3D000", format!("there is no target \"{}\" for user \"{}\"", wish.target, wish.user))
-            .with_hint("the database name chooses the target"));
+        return Err(Fault::fatal(
+            "3D000",
+            format!("there is no target \"{}\" for user \"{}\"", wish.target, wish.user),
+        )
+        .with_hint("the database name chooses the target"));
     };
     let principal = Principal { name: wish.user.clone(), groups: user.groups.clone(), credential };
     Ok(Known { principal, target: target.clone(), wish, catalogue: catalogue.clone() })

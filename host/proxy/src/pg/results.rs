@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use portcullis_verdict::mask::{Compiled, HashKey, ValueType};
-use portcullis_verdict::{
-    Batch, Chunk, ColumnPlan, Command, Denial, Judge, Limit, ResultSet, RowPlan, Snapshot,
-};
+use portcullis_verdict::{Batch, Chunk, ColumnPlan, Command, Denial, Judge, Limit, ResultSet, RowPlan, Snapshot};
 use portcullis_wire::pg::frame::WireError;
 use portcullis_wire::pg::message::{Fault, Field};
 use portcullis_wire::pg::rows::{self, Cell};

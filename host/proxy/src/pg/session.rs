@@ -23,10 +23,10 @@ use tokio::time::Interval;
 use tokio_util::io::poll_read_buf;
 
 use super::catalogue::{Catalogue, Reading};
+use super::denied;
 use super::facts::Facts;
 use super::results::{Editor, Stop};
 use super::upstream::{self, UpstreamError};
-use super::denied;
 use crate::config::{Limits, PgTarget};
 use crate::io::Stream;
 use crate::pipeline::{Decision, Go, Pipeline, Waiting};
@@ -76,7 +76,9 @@ impl End {
         match self {
             Self::ClientLeft | Self::Stalled => None,
             Self::Drained => Some(Fault::fatal("57P01", "the gateway is shutting down")),
-            Self::Encoding => Some(Fault::fatal("0A000", "the gateway speaks UTF-8 only: client_encoding must stay UTF8")),
+            Self::Encoding => {
+                Some(Fault::fatal("0A000", "the gateway speaks UTF-8 only: client_encoding must stay UTF8"))
+            }
             Self::Idle => Some(Fault::fatal("57P05", "terminating the session: it was idle for too long")),
             Self::Killed(_) => Some(Fault::fatal("57P01", "terminating the session due to administrator command")),
             Self::Protocol(RelayError::Client(e)) => Some(Fault::fatal("08P01", e.to_string())),
@@ -195,7 +197,8 @@ impl Session {
         match (name, value) {
             ("standard_conforming_strings", "on") => self.unreadable = None,
             ("standard_conforming_strings", _) => {
-                self.unreadable = Some("standard_conforming_strings is off, so that texts read otherwise than policies would");
+                self.unreadable =
+                    Some("standard_conforming_strings is off, so that texts read otherwise than policies would");
             }
             _ => {}
         }
@@ -235,7 +238,9 @@ impl Session {
             if let Some(question) = self.postponed.take_if(|_| self.under_way.iter().all(|u| !settles(u.effects))) {
                 self.ask(question);
             }
-            let Some(event) = self.relay.advance(&mut self.client.input, &mut self.server.input).map_err(End::Protocol)? else {
+            let Some(event) =
+                self.relay.advance(&mut self.client.input, &mut self.server.input).map_err(End::Protocol)?
+            else {
                 return Ok(());
             };
             match event {
@@ -376,7 +381,8 @@ impl Session {
             (Ok(reading), About::Copy(command, go)) => self.copy_out(command, go, &reading),
             (Err(error), about) => {
                 tracing::error!(session = %self.pipeline.session.id, %error, "the catalogue cannot be read");
-                let fault = denied("portcullis", "the columns of the result cannot be told: the catalogue cannot be read");
+                let fault =
+                    denied("portcullis", "the columns of the result cannot be told: the catalogue cannot be read");
                 match about {
                     About::Plan(_) => self.refuse(&fault),
                     About::Copy(..) => self.relay.answer(Answer::Deny(fault)),
@@ -576,7 +582,8 @@ impl Session {
         if let (Some(fault), false) = (end.fault(), self.relay.is_mid_message()) {
             fault.put(self.relay.to_client());
         }
-        if self.relay.is_idle() {
+        let idle = self.relay.is_idle();
+        if idle {
             self.relay.to_server().extend_from_slice(b"X\0\0\0\x04");
         }
         let last_words = poll_fn(|cx| {
@@ -588,7 +595,14 @@ impl Session {
         });
         let _ = tokio::time::timeout(Duration::from_secs(1), last_words).await;
         self.pipeline.record(|session| AuditEvent::Close { session, reason: end.to_string() });
-        // Dropping the streams closes both connections; the server rolls back what was open.
+        // Dropping the streams closes both connections; the server rolls back what was open. A server that is at work would
+        // notice only at the end of it.
+        if !idle {
+            let (target, key) = (self.shared.target.as_ref().clone(), self.cancel_key.clone());
+            if let Err(error) = upstream::cancel(target, key, self.shared.limits.clone()).await {
+                tracing::warn!(session = %self.pipeline.session.id, %error, "a cancel request did not reach the server");
+            }
+        }
     }
 }
 

@@ -84,7 +84,8 @@ fn encoding(value: &str) -> Result<(), Fault> {
     if ["utf8", "unicode", "sqlascii"].contains(&plain.as_str()) {
         return Ok(());
     }
-    Err(Fault::fatal("0A000", "the gateway speaks UTF-8 only").with_hint("set client_encoding (PGCLIENTENCODING) to UTF8"))
+    Err(Fault::fatal("0A000", "the gateway speaks UTF-8 only")
+        .with_hint("set client_encoding (PGCLIENTENCODING) to UTF8"))
 }
 
 /// Reads command-line options: `-c name=value` and `--name=value`, with backslashes before spaces that belong to a value.
@@ -151,9 +152,13 @@ mod tests {
 
     #[test]
     fn options_are_read_as_the_server_would() {
-        let wish = wish(&[("options", r"-c portcullis.reason=ticket\ 7 --statement-timeout=5s  -cDateStyle=ISO")]).unwrap();
+        let wish =
+            wish(&[("options", r"-c portcullis.reason=ticket\ 7 --statement-timeout=5s  -cDateStyle=ISO")]).unwrap();
         assert_eq!(wish.reason.as_deref(), Some("ticket 7"));
-        assert_eq!(wish.parameters[1..], [("statement_timeout".into(), "5s".into()), ("DateStyle".into(), "ISO".into())]);
+        assert_eq!(
+            wish.parameters[1..],
+            [("statement_timeout".into(), "5s".into()), ("DateStyle".into(), "ISO".into())]
+        );
     }
 
     #[test]

@@ -298,12 +298,14 @@ fn numeric_binary(text: &str, out: &mut Vec<u8>) -> Result<(), BadValue> {
     let padded = format!("{}{whole}", "0".repeat((4 - whole.len() % 4) % 4));
     let weight = padded.len() / 4;
     let padded = format!("{padded}{fraction}{}", "0".repeat((4 - fraction.len() % 4) % 4));
-    let groups: Vec<u16> = padded.as_bytes().chunks(4).map(|c| c.iter().fold(0, |n, d| n * 10 + u16::from(d - b'0'))).collect();
+    let groups: Vec<u16> =
+        padded.as_bytes().chunks(4).map(|c| c.iter().fold(0, |n, d| n * 10 + u16::from(d - b'0'))).collect();
     let first = groups.iter().position(|g| *g != 0).unwrap_or(groups.len());
     let end = groups.iter().rposition(|g| *g != 0).map_or(first, |last| last + 1);
     let kept = groups.get(first..end).unwrap_or_default();
     let field = |n: usize| i16::try_from(n).map_err(|_| BadValue);
-    let weight = if kept.is_empty() { 0 } else { i16::try_from(weight as i64 - 1 - first as i64).map_err(|_| BadValue)? };
+    let weight =
+        if kept.is_empty() { 0 } else { i16::try_from(weight as i64 - 1 - first as i64).map_err(|_| BadValue)? };
     out.extend(field(kept.len())?.to_be_bytes());
     out.extend(weight.to_be_bytes());
     out.extend(if negative && !kept.is_empty() { 0x4000u16 } else { 0 }.to_be_bytes());
@@ -412,7 +414,8 @@ fn time_micros(time: &str) -> Result<i64, BadValue> {
     let (Some(h), Some(m), Some(s), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
         return Err(BadValue);
     };
-    let seconds = i64::from(two_digits(h, 24)?) * 3600 + i64::from(two_digits(m, 60)?) * 60 + i64::from(two_digits(s, 60)?);
+    let seconds =
+        i64::from(two_digits(h, 24)?) * 3600 + i64::from(two_digits(m, 60)?) * 60 + i64::from(two_digits(s, 60)?);
     let fraction = match fraction {
         None => 0,
         Some(f) if (1..=6).contains(&f.len()) && f.bytes().all(|b| b.is_ascii_digit()) => {
@@ -496,7 +499,10 @@ mod tests {
             (Class::Int2, &["-32768", "32767"]),
             (Class::Int8, &["-9223372036854775808", "0"]),
             (Class::Float8, &["1.5", "-0.1", "NaN", "Infinity"]),
-            (Class::Numeric, &["0", "0.00", "-1.5", "10000", "12345678.9012", "0.0001", "0.000010", "NaN", "99999999999999999999"]),
+            (
+                Class::Numeric,
+                &["0", "0.00", "-1.5", "10000", "12345678.9012", "0.0001", "0.000010", "NaN", "99999999999999999999"],
+            ),
             (Class::Uuid, &["00112233-4455-6677-8899-aabbccddeeff"]),
             (Class::Date, &["2000-01-01", "1999-12-31", "2024-02-29", "0044-03-15 BC", "12026-11-23", "infinity"]),
             (Class::Timestamp, &["2026-11-23 15:45:56", "1970-01-01 00:00:00.000001", "-infinity"]),

@@ -11,7 +11,8 @@ use crate::pg::frame::next;
 use crate::pg::message::{put_query, sqlstate};
 use crate::pg::rows;
 
-const LIMITS: Limits = Limits { client_message: 4096, server_message: 4096, pipeline: 100, prepared: 10, batch_rows: 2 };
+const LIMITS: Limits =
+    Limits { client_message: 4096, server_message: 4096, pipeline: 100, prepared: 10, batch_rows: 2 };
 
 /// What the driver does in a test.
 #[derive(Clone, Copy)]
@@ -326,7 +327,8 @@ fn copy_passes_both_ways() {
     let rig = always(OPEN, &script, "G C ZI T C ZI");
     assert!(rig.sent.ends_with(&query("select 0")));
     always(OPEN, &[query("copyout 2")], "H d d c C ZI");
-    let script = [parse("", "copyin"), bind("", ""), execute("", 0), bare(b'H'), copy_data(b"x"), bare(b'c'), bare(b'S')];
+    let script =
+        [parse("", "copyin"), bind("", ""), execute("", 0), bare(b'H'), copy_data(b"x"), bare(b'c'), bare(b'S')];
     always(OPEN, &script, "1 2 G C ZI");
 }
 
@@ -354,8 +356,11 @@ fn a_copy_that_nobody_foresaw_ends_the_session() {
 #[test]
 fn edited_rows_replace_the_servers() {
     let policy = Policy { rows: Rows::Edit, ..OPEN };
-    let rig = always(policy, &[query("select 3"), extended("select 5"), query("select 1; select 2")],
-        "T D D D C ZI 1 2 T D D D D D C ZI T D C T D D C ZI");
+    let rig = always(
+        policy,
+        &[query("select 3"), extended("select 5"), query("select 1; select 2")],
+        "T D D D C ZI 1 2 T D D D D D C ZI T D C T D D C ZI",
+    );
     assert!(!rig.client.windows(6).any(|w| w == b"secret"));
     assert_eq!(rig.finished.iter().map(|f| (f.rows, f.masked)).collect::<Vec<_>>(), [(3, 3), (5, 5), (3, 3)]);
 }
@@ -415,7 +420,16 @@ fn function_calls_by_number_are_refused_in_their_place() {
 
 /// One thing that a client does, whole.
 fn action() -> impl Strategy<Value = Vec<u8>> {
-    let text = prop::sample::select(vec!["select 0", "select 3", "begin", "commit", "fail", "select 1; select 2", "", "copyout 2"]);
+    let text = prop::sample::select(vec![
+        "select 0",
+        "select 3",
+        "begin",
+        "commit",
+        "fail",
+        "select 1; select 2",
+        "",
+        "copyout 2",
+    ]);
     prop_oneof![
         text.clone().prop_map(query),
         text.clone().prop_filter("one statement", |t| !t.contains(';') && !t.is_empty()).prop_map(extended),

@@ -47,7 +47,11 @@ impl Server {
             b'd' => {}
             b'c' | b'f' => {
                 if let Some(rest) = self.copying.take() {
-                    if tag == b'f' { self.error("57014") } else { self.complete("COPY 1") }
+                    if tag == b'f' {
+                        self.error("57014")
+                    } else {
+                        self.complete("COPY 1")
+                    }
                     if let Some(rest) = rest {
                         let rest = if tag == b'f' { VecDeque::new() } else { rest };
                         self.simple(rest);
@@ -87,7 +91,11 @@ impl Server {
             b'E' => self.execute(f),
             b'C' => {
                 let (kind, name) = (f.u8().unwrap(), f.cstr().unwrap());
-                if kind == b'S' { drop(self.statements.remove(name)) } else { drop(self.portals.remove(name)) }
+                if kind == b'S' {
+                    drop(self.statements.remove(name))
+                } else {
+                    drop(self.portals.remove(name))
+                }
                 put(&mut self.out, b'3', |_| {});
             }
             b'H' => {}
