@@ -211,11 +211,12 @@ fn config(options: &Options, port: u16, admin: u16, binary: &Path) -> Result<Str
     let verifier = verifier(binary)?;
     let mut users = String::new();
     for (name, groups) in [("alice", "\"dev\""), ("bob", "\"dev\""), ("dora", "\"dev\", \"dba\"")] {
-        let certificate = if options.listener.contains("client_ca") { format!("certificate_cn = \"{name}\"\n") } else { String::new() };
-        write!(
-            users,
-            "[[user]]\nname = \"{name}\"\ngroups = [{groups}]\nscram = \"{verifier}\"\n{certificate}"
-        )?;
+        let certificate = if options.listener.contains("client_ca") {
+            format!("certificate_cn = \"{name}\"\n")
+        } else {
+            String::new()
+        };
+        write!(users, "[[user]]\nname = \"{name}\"\ngroups = [{groups}]\nscram = \"{verifier}\"\n{certificate}")?;
     }
     let mut tokens = String::new();
     for (name, groups, role, _) in TOKENS {

@@ -108,10 +108,10 @@ impl Pipeline {
 
     /// Records what needs no permit.
     pub(crate) fn record(&self, event: impl FnOnce(Arc<str>) -> Event) {
-        if let Some(audit) = &self.audit {
-            if let Appended::Failed(error) = audit.append(event(self.session.id.clone())) {
-                tracing::error!(session = %self.session.id, %error, "an event could not be recorded");
-            }
+        if let Some(audit) = &self.audit
+            && let Appended::Failed(error) = audit.append(event(self.session.id.clone()))
+        {
+            tracing::error!(session = %self.session.id, %error, "an event could not be recorded");
         }
     }
 

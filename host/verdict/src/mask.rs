@@ -280,10 +280,10 @@ impl Compiled {
             Self::Each { rule: Rule::KeepLast(count), .. } => keep_last(value, *count, out),
             Self::Each { rule: Rule::Year, ty } => year(value, ty, out),
         };
-        if let Self::Each { ty, .. } = self {
-            if done {
-                ty.fit_from(out, start);
-            }
+        if let Self::Each { ty, .. } = self
+            && done
+        {
+            ty.fit_from(out, start);
         }
         done
     }

@@ -115,10 +115,10 @@ impl Catalogue {
         }
         for row in upstream::query(&mut upstream, VIEWS).await? {
             let numbers: Vec<u32> = row.iter().flatten().filter_map(|v| v.parse().ok()).collect();
-            if let [view, source, column] = numbers[..] {
-                if let Some(view) = reading.relations.get_mut(&view) {
-                    view.sources.push((source, column as i16));
-                }
+            if let [view, source, column] = numbers[..]
+                && let Some(view) = reading.relations.get_mut(&view)
+            {
+                view.sources.push((source, column as i16));
             }
         }
         for row in upstream::query(&mut upstream, TYPES).await? {

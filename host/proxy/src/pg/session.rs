@@ -39,6 +39,9 @@ const LARGE_BUFFER: usize = 64 << 10;
 /// How often stalls are looked for.
 const TICK: Duration = Duration::from_secs(1);
 
+/// Work at the server that is under way beside the session.
+type Underway<T> = Pin<Box<dyn Future<Output = Result<T, UpstreamError>> + Send>>;
+
 /// What a session shares with others.
 pub(crate) struct Shared {
     pub(crate) facts: Arc<Facts>,
@@ -102,7 +105,7 @@ pub(crate) struct Session {
     postponed: Option<Question>,
     waiting: Option<(Arc<Command>, Waiting)>,
     thinking: Option<Thinking>,
-    cancelling: Option<Pin<Box<dyn Future<Output = Result<(), UpstreamError>> + Send>>>,
+    cancelling: Option<Underway<()>>,
     /// Why the facts of texts cannot be trusted now, if they cannot.
     unreadable: Option<&'static str>,
     results: u64,
@@ -133,7 +136,7 @@ struct UnderWay {
 
 /// A decision that needs the catalogue read anew first.
 struct Thinking {
-    reading: Pin<Box<dyn Future<Output = Result<Arc<Reading>, UpstreamError>> + Send>>,
+    reading: Underway<Arc<Reading>>,
     about: About,
 }
 
@@ -157,7 +160,7 @@ impl Session {
         pipeline: Pipeline,
         place: Place,
         (client, client_input): (Stream, BytesMut),
-        upstream: upstream::Upstream,
+        mut upstream: upstream::Upstream,
     ) -> Self {
         let relay = Relay::new(portcullis_wire::pg::relay::Limits {
             client_message: shared.limits.client_message_bytes,
@@ -166,10 +169,11 @@ impl Session {
             prepared: shared.limits.prepared,
             batch_rows: 1024,
         });
+        let parameters = std::mem::take(&mut upstream.ready.parameters);
         let side = |stream, input| Side { stream, input, sent: 0, flushed: true };
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        Self {
+        let mut session = Self {
             shared,
             pipeline,
             place,
@@ -189,11 +193,13 @@ impl Session {
             tick,
             quiet: 0,
             stalled: 0,
-        }
+        };
+        parameters.iter().for_each(|(name, value)| session.parameter(name, value));
+        session
     }
 
     /// Takes a parameter that the server reported, at login or later.
-    pub(crate) fn parameter(&mut self, name: &str, value: &str) {
+    fn parameter(&mut self, name: &str, value: &str) {
         match (name, value) {
             ("standard_conforming_strings", "on") => self.unreadable = None,
             ("standard_conforming_strings", _) => {
@@ -621,11 +627,11 @@ impl Side {
             out.clear();
             self.sent = 0;
         }
-        if !self.flushed {
-            if let Poll::Ready(result) = Pin::new(&mut self.stream).poll_flush(cx) {
-                self.flushed = true;
-                return result;
-            }
+        if !self.flushed
+            && let Poll::Ready(result) = Pin::new(&mut self.stream).poll_flush(cx)
+        {
+            self.flushed = true;
+            return result;
         }
         Ok(())
     }

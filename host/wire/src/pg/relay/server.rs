@@ -163,7 +163,7 @@ impl Relay {
         let epoch = self.names.epoch;
         match self.pending.front_mut() {
             Some(Pending::Describe { hidden, .. }) if frame.tag == b't' => {
-                return Ok(if *hidden { Taken::Swallowed } else { Taken::Passed });
+                Ok(if *hidden { Taken::Swallowed } else { Taken::Passed })
             }
             Some(Pending::Describe { statement, hidden }) => {
                 let shape = if frame.tag == b'T' { row_description(frame.body)? } else { Shape::from([]) };

@@ -118,11 +118,11 @@ impl Rig {
     fn edit(&mut self, bytes: usize, count: usize) {
         let frames = self.from_server.get(..bytes).unwrap_or_default().to_vec();
         assert_eq!(rows::frames(&frames).count(), count);
-        if let Rows::RefuseAfter(most) = self.policy.rows {
-            if self.seen + count > most {
-                self.relay.rows_done(&mut self.from_server, bytes, 0, 0);
-                return self.relay.refuse(&Fault::error("42501", "too many rows"));
-            }
+        if let Rows::RefuseAfter(most) = self.policy.rows
+            && self.seen + count > most
+        {
+            self.relay.rows_done(&mut self.from_server, bytes, 0, 0);
+            return self.relay.refuse(&Fault::error("42501", "too many rows"));
         }
         self.seen += count;
         for frame in rows::frames(&frames) {
