@@ -36,7 +36,7 @@ pub(crate) fn test() -> Result<()> {
     plugins("debug")?;
     guests()?;
     show("tests of the host", &mut cargo(&["test", "--workspace", "--locked"]))?;
-    show("tests of the plugins", &mut native(&["test", "--workspace", "--locked"]))?;
+    show("tests of the plugins", &mut native("test", &["--workspace", "--locked"]))?;
     let mut cases = Command::new(portcullis("debug")?);
     cases.args(["policy", "test"]).args(packages());
     show("cases of the packages", &mut cases)
@@ -60,10 +60,10 @@ fn guests() -> Result<()> {
     show("build of the test guests", &mut build)
 }
 
-/// Cargo for the guest workspace, on the host.
-fn native(arguments: &[&str]) -> Command {
-    let mut cargo = cargo(arguments);
-    cargo.args(["--manifest-path", "plugins/Cargo.toml"]).env("CARGO_TARGET_DIR", artifacts("plugins"));
+/// A task of cargo in the guest workspace, on the host.
+fn native(task: &str, arguments: &[&str]) -> Command {
+    let mut cargo = cargo(&[task, "--manifest-path", "plugins/Cargo.toml"]);
+    cargo.args(arguments).env("CARGO_TARGET_DIR", artifacts("plugins"));
     cargo
 }
 
@@ -78,12 +78,12 @@ fn packages() -> Vec<String> {
 pub(crate) fn lint() -> Result<()> {
     setup::for_demo()?;
     show("format", &mut cargo(&["fmt", "--all", "--check"]))?;
-    show("format of the plugins", &mut native(&["fmt", "--all", "--check"]))?;
+    show("format of the plugins", &mut native("fmt", &["--all", "--check"]))?;
     boundaries::check()?;
     show("clippy", &mut cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))?;
     show(
         "clippy of the plugins",
-        &mut native(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]),
+        &mut native("clippy", &["--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]),
     )?;
     let mut doc = cargo(&["doc", "--workspace", "--no-deps", "--locked"]);
     show("documentation", doc.env("RUSTDOCFLAGS", "-D warnings"))
