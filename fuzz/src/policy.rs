@@ -41,7 +41,8 @@ pub(crate) fn mask(data: &[u8]) {
         assert!(chars.is_ok_and(|chars| max_chars.is_none_or(|max| chars <= max as usize)), "{mask:?} is too long");
     }
     // A constant is as good as the check of the policy's settings.
-    if !matches!(mask, Mask::Constant(_)) && (is_valid_text(class, value) || matches!(compiled, Compiled::Constant(_))) {
+    if !matches!(mask, Mask::Constant(_)) && (is_valid_text(class, value) || matches!(compiled, Compiled::Constant(_)))
+    {
         assert!(is_valid_text(class, masked), "{mask:?} of a {class:?} is {text:?}");
     }
 }
@@ -108,7 +109,13 @@ fn edit(flags: u8, bytes: &[u8]) -> (Edit, Vec<u32>) {
         1 => (Edit::Spans { rows: rows.clone(), starts: column(1), lens: column(2), fill: b'*' }, rows),
         2 => (Edit::Spans { rows: rows.clone(), starts: column(1), lens: column(1), fill: flags }, rows),
         _ => {
-            let ends: Vec<u32> = column(1).iter().scan(0, |end, length| { *end += length; Some(*end) }).collect();
+            let ends: Vec<u32> = column(1)
+                .iter()
+                .scan(0, |end, length| {
+                    *end += length;
+                    Some(*end)
+                })
+                .collect();
             let data = vec![b'x'; ends.last().copied().unwrap_or(0) as usize];
             (Edit::Patch { rows: rows.clone(), nulls: bytes.to_vec(), ends, data }, rows)
         }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::steps::cargo;
 
 /// The arrows between the crates, apart from tests.
-const ARROWS: [(&str, &[&str]); 10] = [
+const ARROWS: [(&str, &[&str]); 11] = [
     ("portcullis-verdict", &[]),
     ("portcullis-wire", &[]),
     ("portcullis-engine", &["portcullis-verdict"]),
@@ -28,6 +28,7 @@ const ARROWS: [(&str, &[&str]); 10] = [
             "portcullis-verdict",
         ],
     ),
+    ("portcullis-fuzz", &["portcullis-package", "portcullis-verdict", "portcullis-wire"]),
     ("portcullis-tests", &[]),
     ("xtask", &["portcullis-tests"]),
 ];

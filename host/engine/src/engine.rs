@@ -98,7 +98,7 @@ impl Engine {
         let now: Clock = now_ms;
         let inner = Inner {
             runtime: Runtime::new(cache_dir.as_deref(), max_instances)?,
-            shared: Arc::new(Shared::new(now, &hash_key)?),
+            shared: Arc::new(Shared::new(now, hash_key)?),
             current: ArcSwap::from_pointee(Installed {
                 generation: 0,
                 set: PolicySet { policies: Vec::new(), chains: HashMap::new() },

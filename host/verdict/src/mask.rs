@@ -94,12 +94,17 @@ impl HashKey {
         Self(Hmac::new_from_slice(secret).unwrap())
     }
 
-    fn digest(&self, value: &[u8]) -> [u8; 16] {
+    /// The HMAC-SHA-256 of a value.
+    pub fn mac(&self, value: &[u8]) -> [u8; 32] {
         let mut mac = self.0.clone();
         mac.update(value);
-        let full = mac.finalize().into_bytes();
+        mac.finalize().into_bytes().into()
+    }
+
+    /// The half of it that [`Mask::Hash`] shows.
+    fn digest(&self, value: &[u8]) -> [u8; 16] {
         let mut half = [0; 16];
-        half.copy_from_slice(&full[..16]);
+        half.copy_from_slice(&self.mac(value)[..16]);
         half
     }
 }
@@ -383,6 +388,13 @@ mod tests {
         assert_eq!(masked(&Mask::DateToYear, t, "1984-05-06").unwrap(), "1984-01-01");
         assert_eq!(masked(&Mask::DateToYear, t, "May 6").unwrap(), REDACTED);
         assert_eq!(masked(&Mask::Null, t, "x"), None);
+    }
+
+    #[test]
+    fn macs_are_those_of_rfc_4231() {
+        let mac = HashKey::new(b"Jefe").mac(b"what do ya want for nothing?");
+        let hex: String = mac.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
     }
 
     #[test]

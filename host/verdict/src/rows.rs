@@ -75,7 +75,12 @@ pub struct Limit {
 impl RowPlan {
     /// Whether rows may pass without being looked at.
     pub fn passes(&self) -> bool {
-        self.limit.is_none() && self.columns.iter().all(|c| *c == ColumnPlan::Keep)
+        self.limit.is_none() && self.masks_nothing()
+    }
+
+    /// Whether every value may pass as it is.
+    pub fn masks_nothing(&self) -> bool {
+        self.columns.iter().all(|c| *c == ColumnPlan::Keep)
     }
 
     /// Merges what one policy, at `place` in the chain, asks for `column` of `count`.

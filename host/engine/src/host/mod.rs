@@ -7,7 +7,7 @@ mod services;
 use std::fs::File;
 use std::sync::Arc;
 
-use portcullis_verdict::mask::{Compiled, HashKey, Mask, ValueType};
+use portcullis_verdict::mask::HashKey;
 use portcullis_verdict::{Command, ResultSet, Session, Statement};
 use wasmtime::component::{HasSelf, Linker, Resource};
 
@@ -24,14 +24,13 @@ pub(crate) type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 pub(crate) struct Shared {
     pub(crate) now: Clock,
     random: File,
-    hash: Compiled,
+    hash_key: HashKey,
 }
 
 impl Shared {
-    pub(crate) fn new(now: Clock, hash_key: &HashKey) -> Result<Self, EngineError> {
+    pub(crate) fn new(now: Clock, hash_key: HashKey) -> Result<Self, EngineError> {
         let random = File::open("/dev/urandom").map_err(EngineError::Random)?;
-        let hash = Mask::Hash.compile(&ValueType::TEXT, hash_key).unwrap_or(Compiled::Null);
-        Ok(Self { now, random, hash })
+        Ok(Self { now, random, hash_key })
     }
 }
 

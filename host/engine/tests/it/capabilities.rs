@@ -33,6 +33,8 @@ fn abuse_of_a_capability_traps() {
         ("detect-bad-ends", "ends"),
         ("detect-unknown", "no such detector"),
         ("crypto-bad-ends", "ends"),
+        ("crypto-none", "1 to 32"),
+        ("crypto-long", "1 to 32"),
     ];
     for (behaviour, expected) in cases {
         let fault = Bench::broken(behaviour).judge().fault();
@@ -42,15 +44,18 @@ fn abuse_of_a_capability_traps() {
 
 #[test]
 fn a_keyed_hash_is_what_the_native_mask_is_made_from() {
-    let native = Mask::Hash.compile(&ValueType::TEXT, &HashKey::new(b"a key for tests")).unwrap();
-    let mut expected = Vec::new();
-    for value in [b"a".as_slice(), b"", b"bcd"] {
-        let mut hex = Vec::new();
-        assert!(native.apply(value, &mut hex));
-        let pairs = hex.chunks_exact(2).map(|p| u8::from_str_radix(std::str::from_utf8(p).unwrap(), 16).unwrap());
-        expected.extend(pairs);
+    let key = HashKey::new(b"a key for tests");
+    let native = Mask::Hash.compile(&ValueType::TEXT, &key).unwrap();
+    let macs = [b"a".as_slice(), b"", b"bcd"].map(|value| (value, key.mac(value)));
+    for (value, mac) in macs {
+        let mut shown = Vec::new();
+        assert!(native.apply(value, &mut shown));
+        let half: String = mac[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(shown, half.as_bytes());
     }
-    assert_eq!(Bench::broken("crypto").judge().denial(), format!("{expected:?}"));
+    let first = |count: usize| macs.iter().flat_map(|(_, mac)| mac[..count].to_vec()).collect::<Vec<u8>>();
+    assert_eq!(Bench::broken("crypto").judge().denial(), format!("{:?}", first(32)));
+    assert_eq!(Bench::broken("crypto-short").judge().denial(), format!("{:?}", first(5)));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What the gateway knows of a target's relations: it reads them itself, over a connection of its own.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -27,6 +27,13 @@ const COLUMNS: &str = "select c.oid, n.nspname, c.relname, a.attnum, a.attname f
 const VIEWS: &str = "select distinct r.ev_class, d.refobjid, d.refobjsubid from pg_catalog.pg_rewrite r \
      join pg_catalog.pg_depend d on d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass and d.objid = r.oid \
      where d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass and d.refobjid <> r.ev_class";
+/// The views whose definition calls functions or operators that are not the server's own: what those read is not known.
+const OPAQUE_VIEWS: &str = "select distinct r.ev_class from pg_catalog.pg_rewrite r \
+     join pg_catalog.pg_depend d on d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass and d.objid = r.oid \
+     where d.refclassid in ('pg_catalog.pg_proc'::pg_catalog.regclass, 'pg_catalog.pg_operator'::pg_catalog.regclass)";
+/// The names of functions that are not the server's own.
+const FUNCTIONS: &str = "select distinct p.proname from pg_catalog.pg_proc p \
+     join pg_catalog.pg_namespace n on n.oid = p.pronamespace where n.nspname not in ('pg_catalog', 'information_schema')";
 /// Types that the server's initialisation did not make.
 const TYPES: &str =
     "select oid, typname from pg_catalog.pg_type where oid >= 16384 and typtype in ('b','d','e','r','m')";
@@ -47,6 +54,8 @@ pub(crate) struct Reading {
     relations: HashMap<u32, Relation>,
     by_name: HashMap<String, Vec<u32>>,
     types: HashMap<u32, String>,
+    /// Names of functions that may read anything.
+    functions: HashSet<String>,
 }
 
 #[derive(Default)]
@@ -56,6 +65,8 @@ struct Relation {
     columns: HashMap<i16, String>,
     /// For a view: the columns that its definition names.
     sources: Vec<(u32, i16)>,
+    /// Its definition calls functions that may read anything.
+    opaque: bool,
 }
 
 impl Catalogue {
@@ -121,6 +132,13 @@ impl Catalogue {
                 view.sources.push((source, column as i16));
             }
         }
+        for row in upstream::query(&mut upstream, OPAQUE_VIEWS).await? {
+            let view =
+                row.first().and_then(|oid| oid.as_ref()?.parse().ok()).and_then(|oid| reading.relations.get_mut(&oid));
+            view.into_iter().for_each(|view| view.opaque = true);
+        }
+        let functions = upstream::query(&mut upstream, FUNCTIONS).await?;
+        reading.functions = functions.into_iter().flatten().flatten().collect();
         for row in upstream::query(&mut upstream, TYPES).await? {
             if let [Some(oid), Some(name)] = &row[..] {
                 reading.types.extend(oid.parse().ok().map(|oid| (oid, name.clone())));
@@ -144,7 +162,7 @@ impl Reading {
             .map(|field| {
                 let origins = match (field.table, field.attribute) {
                     // An expression: it can derive from no other columns than those that the text names.
-                    (0, _) => named.get_or_insert_with(|| self.named_columns(statement)).clone(),
+                    (0, _) => named.get_or_insert_with(|| self.named_columns(statement, false)).clone(),
                     (table, number) => self.origins(table, number),
                 };
                 let plain = field.table != 0 && origins.as_ref().is_some_and(|o| o.len() == 1);
@@ -162,11 +180,17 @@ impl Reading {
             .collect()
     }
 
-    /// The columns that a COPY to the client may carry, each by itself.
-    pub(crate) fn copied_columns(&self, statement: &Statement, labels: &[(String, Vec<String>)]) -> Vec<Column> {
+    /// The columns whose values a statement may bring to the client by other ways than a result, each by itself. With `whole_rows`
+    /// that is every column of the relations that it names, else those that it names.
+    pub(crate) fn carried_columns(
+        &self,
+        statement: &Statement,
+        labels: &[(String, Vec<String>)],
+        whole_rows: bool,
+    ) -> Vec<Column> {
         let unknown =
             || vec![Column { name: "?".into(), type_name: "text".into(), computed: true, ..Column::default() }];
-        let Some(named) = self.named_columns(statement) else { return unknown() };
+        let Some(named) = self.named_columns(statement, whole_rows) else { return unknown() };
         let column = |origin: ColumnRef| Column {
             name: origin.name.clone(),
             type_name: "text".into(),
@@ -202,13 +226,21 @@ impl Reading {
             None => return false,
         }
         // Views that name each other cannot exist, but a damaged catalogue must not end the gateway.
-        depth < 64 && relation.sources.iter().all(|(t, n)| self.add_origins(*t, *n, found, depth + 1))
+        !relation.opaque
+            && depth < 64
+            && relation.sources.iter().all(|(t, n)| self.add_origins(*t, *n, found, depth + 1))
     }
 
-    /// Every base column that a statement's text names, whatever relation of it the name belongs to. `None` is unknown.
-    fn named_columns(&self, statement: &Statement) -> Option<BTreeSet<ColumnRef>> {
+    /// Every base column that a statement's text names, whatever relation of it the name belongs to, or every column of its relations.
+    /// `None` is unknown.
+    fn named_columns(&self, statement: &Statement, whole_rows: bool) -> Option<BTreeSet<ColumnRef>> {
         let statements = statement.facts.sql.as_ref().ok()?;
-        if statements.iter().any(|s| s.effects.contains(Effects::OPAQUE)) {
+        let foreign = |name: &String| match name.rsplit_once('.') {
+            Some((schema, name)) => schema != "pg_catalog" && self.functions.contains(name),
+            None => self.functions.contains(name),
+        };
+        // What such a function reads is not in the text.
+        if statements.iter().any(|s| s.effects.contains(Effects::OPAQUE) || s.functions.iter().any(foreign)) {
             return None;
         }
         let mut found = BTreeSet::new();
@@ -221,7 +253,7 @@ impl Reading {
                 let known = self.relations.get(oid)?;
                 for (number, name) in &known.columns {
                     let is_named = |c: &ColumnRef| c.name == "*" || c.name == *name;
-                    if statements.iter().flat_map(|s| &s.columns_read).any(is_named)
+                    if (whole_rows || statements.iter().flat_map(|s| &s.columns_read).any(is_named))
                         && !self.add_origins(*oid, *number, &mut found, 0)
                     {
                         return None;

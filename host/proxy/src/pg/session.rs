@@ -16,7 +16,7 @@ use portcullis_verdict::{
 };
 use portcullis_wire::pg::message::Fault;
 use portcullis_wire::pg::relay::{
-    Answer, Event, Finish, Passage, Phase, Question, Relay, RelayError, ResultInfo, RowMode,
+    Answer, Event, Finish, Passage, Phase, Question, Relay, RelayError, ResultInfo, RowMode, Words,
 };
 use tokio::io::AsyncWrite;
 use tokio::time::Interval;
@@ -128,8 +128,9 @@ struct Side {
 /// A command that was sent and has not ended.
 struct UnderWay {
     command: Arc<Command>,
+    /// What was sent: the command's own, or what a policy put in its place.
+    statement: Arc<Statement>,
     snapshot: Snapshot,
-    effects: Effects,
     editor: Option<Box<Editor>>,
     started: Instant,
 }
@@ -143,6 +144,7 @@ struct Thinking {
 enum About {
     Copy(Arc<Command>, Go),
     Plan(ResultInfo),
+    Words(u64),
 }
 
 enum Woken {
@@ -241,7 +243,9 @@ impl Session {
     /// Lets the machine work on what has come.
     fn advance(&mut self) -> Result<(), End> {
         loop {
-            if let Some(question) = self.postponed.take_if(|_| self.under_way.iter().all(|u| !settles(u.effects))) {
+            if let Some(question) =
+                self.postponed.take_if(|_| self.under_way.iter().all(|u| !settles(u.statement.effects())))
+            {
                 self.ask(question);
             }
             let Some(event) =
@@ -251,7 +255,7 @@ impl Session {
             };
             match event {
                 Event::Ask(question) => {
-                    if self.under_way.iter().any(|u| settles(u.effects)) {
+                    if self.under_way.iter().any(|u| settles(u.statement.effects())) {
                         // The replies that it waits for may sit in the server's buffer until a Flush or Sync.
                         self.relay.flush_server();
                         self.postponed = Some(question);
@@ -260,6 +264,10 @@ impl Session {
                     }
                 }
                 Event::Plan(info) => self.plan(info),
+                Event::Words { sequence } => match self.shared.catalogue.knows(&[]) {
+                    Some(reading) => self.words(sequence, &reading),
+                    None => self.think(About::Words(sequence)),
+                },
                 Event::Rows { sequence, bytes, .. } => self.rows(sequence, bytes)?,
                 Event::Finish(finish) => self.finished(finish),
                 Event::Parameter { name, value } if name == "client_encoding" && value != "UTF8" => {
@@ -330,7 +338,7 @@ impl Session {
     /// COPY data has no columns on the wire. It passes if no policy would touch any column that the text names.
     fn copy_out(&mut self, command: Arc<Command>, go: Go, reading: &Reading) {
         let statement = go.rewrite.as_ref().unwrap_or(&command.statement);
-        let columns = reading.copied_columns(statement, &self.shared.target.column_labels);
+        let columns = reading.carried_columns(statement, &self.shared.target.column_labels, false);
         let result = self.result_set(columns);
         match self.pipeline.judge.plan(&go.snapshot, &command, &result) {
             Ok(plan) if plan.passes() => {
@@ -352,8 +360,8 @@ impl Session {
             .union(Effects::TRANSACTION)
             .union(Effects::OPAQUE);
         let Go { permit, snapshot, rewrite } = go;
-        let effects = rewrite.as_ref().unwrap_or(&command.statement).effects();
-        let passage = Passage { alters_session: effects.intersects(ALTERING), ..passage };
+        let statement = rewrite.as_ref().unwrap_or(&command.statement).clone();
+        let passage = Passage { alters_session: statement.effects().intersects(ALTERING), ..passage };
         let answer = match rewrite {
             Some(statement) => Answer::Rewrite(statement.text.clone(), passage),
             None => Answer::Forward(passage),
@@ -364,7 +372,7 @@ impl Session {
         }
         if command.phase == verdict::Phase::Execute {
             let started = Instant::now();
-            self.under_way.push_back(UnderWay { command, snapshot, effects, editor: None, started });
+            self.under_way.push_back(UnderWay { command, statement, snapshot, editor: None, started });
         }
         self.relay.answer(answer);
     }
@@ -385,6 +393,7 @@ impl Session {
         match (reading, about) {
             (Ok(reading), About::Plan(info)) => self.plan_with(&info, &reading),
             (Ok(reading), About::Copy(command, go)) => self.copy_out(command, go, &reading),
+            (Ok(reading), About::Words(sequence)) => self.words(sequence, &reading),
             (Err(error), about) => {
                 tracing::error!(session = %self.pipeline.session.id, %error, "the catalogue cannot be read");
                 let fault =
@@ -392,9 +401,31 @@ impl Session {
                 match about {
                     About::Plan(_) => self.refuse(&fault),
                     About::Copy(..) => self.relay.answer(Answer::Deny(fault)),
+                    About::Words(_) => self.relay.words(Words::Withhold),
                 }
             }
         }
+    }
+
+    /// The server's own words about a command may hold values: they pass if no policy would touch any column that could be in them.
+    fn words(&mut self, sequence: u64, reading: &Reading) {
+        let Some(running) = self.under_way.iter().find(|u| u.command.sequence == sequence) else {
+            return self.relay.words(Words::Withhold);
+        };
+        let (command, snapshot, statement) =
+            (running.command.clone(), running.snapshot.clone(), running.statement.clone());
+        // Constraints that were deferred speak at the end of a transaction, about other commands' rows.
+        if statement.effects().contains(Effects::TRANSACTION) {
+            return self.relay.words(Words::WithholdValues);
+        }
+        let result = self.result_set(reading.carried_columns(&statement, &self.shared.target.column_labels, true));
+        let words = match self.pipeline.judge.plan(&snapshot, &command, &result) {
+            Ok(plan) if plan.masks_nothing() => Words::Pass,
+            // Words that any function may have chosen can hold anything under any code.
+            _ if result.columns.iter().any(|c| c.computed && c.origins.is_empty()) => Words::Withhold,
+            _ => Words::WithholdValues,
+        };
+        self.relay.words(words);
     }
 
     fn result_set(&mut self, columns: Vec<Column>) -> Arc<ResultSet> {
@@ -407,7 +438,8 @@ impl Session {
             return self.refuse(&denied("portcullis", "the result belongs to no command"));
         };
         let (command, snapshot) = (self.under_way[at].command.clone(), self.under_way[at].snapshot.clone());
-        let columns = reading.columns(&info.shape, &command.statement, &self.shared.target.column_labels);
+        let statement = &self.under_way[at].statement;
+        let columns = reading.columns(&info.shape, statement, &self.shared.target.column_labels);
         let result = self.result_set(columns);
         let plan = match self.pipeline.judge.plan(&snapshot, &command, &result) {
             Ok(plan) if plan.passes() => return self.relay.plan(RowMode::Pass),
@@ -465,7 +497,7 @@ impl Session {
         let Some(done) = self.under_way.remove(at) else { return };
         self.pipeline.stats.rows.fetch_add(finish.rows, Ordering::Relaxed);
         // Uncommitted changes are not seen by the catalogue's own connection, so the end of their transaction counts too.
-        self.altered |= done.effects.intersects(Effects::DDL | Effects::OPAQUE);
+        self.altered |= done.statement.effects().intersects(Effects::DDL | Effects::OPAQUE);
         if self.altered {
             self.shared.catalogue.outdate();
             self.altered = !self.relay.is_parked();

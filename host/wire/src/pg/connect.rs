@@ -19,6 +19,7 @@ pub struct Connect {
     password: Option<String>,
     scram: Option<ScramSha256>,
     scram_done: bool,
+    accepted: bool,
     ready: Ready,
     output: Vec<u8>,
 }
@@ -65,7 +66,7 @@ impl Connect {
         all.extend(parameters.iter().map(|(n, v)| (n.as_str(), v.as_str())));
         put_startup(&mut output, &all);
         let ready = Ready::default();
-        Self { user: user.to_owned(), password, scram: None, scram_done: false, ready, output }
+        Self { user: user.to_owned(), password, scram: None, scram_done: false, accepted: false, ready, output }
     }
 
     /// What is to be written to the server now.
@@ -92,7 +93,8 @@ impl Connect {
                     let code = sqlstate(frame.body).unwrap_or("XX000").to_owned();
                     return Err(ConnectError::Refused { code, message: text(b'M') });
                 }
-                b'Z' => {
+                // A server that is ready without having accepted the login may skip its proof that way.
+                b'Z' if self.accepted => {
                     TxStatus::parse(frame.body)?;
                     input.consume(length);
                     return Ok(Some(std::mem::take(&mut self.ready)));
@@ -107,7 +109,10 @@ impl Connect {
         match fields.i32()? {
             // A server that starts SCRAM and then skips its proof may be an impostor.
             0 if self.scram.is_some() && !self.scram_done => Err(ConnectError::Scram("the server gave no proof")),
-            0 => Ok(()),
+            0 => {
+                self.accepted = true;
+                Ok(())
+            }
             3 => {
                 let password = self.password()?.to_owned();
                 put(&mut self.output, b'p', |b| put_cstr(b, password.as_bytes()));
@@ -224,6 +229,15 @@ mod tests {
         let only_plus = server(&[(b'R', b"\0\0\0\x0aSCRAM-SHA-256-PLUS\0\0")]);
         assert!(connect(Some("pw")).handle(&mut only_plus.clone()).is_err());
         assert_eq!(connect(None).handle(&mut server(&[(b'R', &[0, 0, 0, 9])])), Err(ConnectError::Method(9)));
+    }
+
+    #[test]
+    fn a_server_is_not_ready_before_it_has_accepted_the_login() {
+        let sasl: (u8, &[u8]) = (b'R', b"\0\0\0\x0aSCRAM-SHA-256\0\0");
+        for messages in [&[(b'Z', &b"I"[..])][..], &[sasl, (b'Z', b"I")]] {
+            let error = connect(Some("pw")).handle(&mut server(messages)).unwrap_err();
+            assert!(matches!(error, ConnectError::Wire(WireError::Unexpected { tag: b'Z', .. })), "{error}");
+        }
     }
 
     #[test]

@@ -394,7 +394,7 @@ fn moment(text: &str) -> Result<(i64, Option<i64>), BadValue> {
     let (Some(year), Some(month), Some(day), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
         return Err(BadValue);
     };
-    if !(4..=6).contains(&year.len()) || !year.bytes().all(|b| b.is_ascii_digit()) {
+    if !(4..=7).contains(&year.len()) || !year.bytes().all(|b| b.is_ascii_digit()) {
         return Err(BadValue);
     }
     let year: i64 = year.parse().map_err(|_| BadValue)?;
@@ -504,7 +504,7 @@ mod tests {
                 &["0", "0.00", "-1.5", "10000", "12345678.9012", "0.0001", "0.000010", "NaN", "99999999999999999999"],
             ),
             (Class::Uuid, &["00112233-4455-6677-8899-aabbccddeeff"]),
-            (Class::Date, &["2000-01-01", "1999-12-31", "2024-02-29", "0044-03-15 BC", "12026-11-23", "infinity"]),
+            (Class::Date, &["2000-01-01", "1999-12-31", "2024-02-29", "0044-03-15 BC", "5874897-12-31", "infinity"]),
             (Class::Timestamp, &["2026-11-23 15:45:56", "1970-01-01 00:00:00.000001", "-infinity"]),
             (Class::TimestampTz, &["2026-11-23 15:45:56.25+00"]),
             (Class::Jsonb, &["{\"a\": 1}"]),

@@ -153,7 +153,10 @@ fn capability(behaviour: &str, c: &Command) -> Result<Verdict, Error> {
         "state-peek" => deny(format!("{:?}", state::get("n"))),
         "state-bounds" => deny(state_bounds()),
         "state-fill" => deny(format!("{:?}", (0..100).find_map(|i| state::put(&format!("{i}"), b"v", 60).err()))),
-        "crypto" => deny(format!("{:?}", crypto::hmac_each(&[1, 1, 4], b"abcd"[..4].as_ref(), 16))),
+        "crypto" => deny(format!("{:?}", crypto::hmac_each(&[1, 1, 4], b"abcd", 32))),
+        "crypto-short" => deny(format!("{:?}", crypto::hmac_each(&[1, 1, 4], b"abcd", 5))),
+        "crypto-none" => deny(format!("{:?}", crypto::hmac_each(&[1], b"a", 0))),
+        "crypto-long" => deny(format!("{:?}", crypto::hmac_each(&[1], b"a", 33))),
         "crypto-bad-ends" => deny(format!("{:?}", crypto::hmac_each(&[9], b"abc", 16))),
         "detect" => {
             let hits = detect::scan(&["email".into(), "card".into()], &[11, 30], b"me@acme.com4111 1111 1111 1111");

@@ -408,6 +408,7 @@ impl Relay {
             return self.answer(Answer::Deny(fault));
         }
         let text = rewrite.clone().unwrap_or_else(|| asked.text.clone());
+        self.plans_rows = passage.plan_rows;
         let run = Run::new(asked.sequence, passage);
         if self.unit.is_simple() {
             put_query(&mut self.to_server, &text);

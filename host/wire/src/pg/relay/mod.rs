@@ -7,6 +7,7 @@
 //! * [`Event::Ask`] stops the client's side until [`Relay::answer`]. Bytes behind the command stay in the buffer.
 //! * [`Event::Plan`] stops the server's side until [`Relay::plan`] or [`Relay::refuse`].
 //! * [`Event::Rows`] stops the server's side until [`Relay::rows_done`] or [`Relay::refuse`].
+//! * [`Event::Words`] stops the server's side until [`Relay::words`].
 //!
 //! # Commands of the extended protocol
 //!
@@ -129,6 +130,11 @@ pub enum Event {
     },
     /// The client says goodbye.
     Terminate,
+    /// The server has an error or a notice for a command whose results are asked about: say whether its words may pass.
+    Words {
+        /// The command.
+        sequence: u64,
+    },
 }
 
 /// A result before its first row.
@@ -147,6 +153,17 @@ pub enum RowMode {
     Edit,
     /// Pass them as they are.
     Pass,
+}
+
+/// What becomes of the words in a server's error or notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Words {
+    /// They pass.
+    Pass,
+    /// They are replaced, whatever they are; the SQLSTATE stays.
+    Withhold,
+    /// They are replaced where errors of their class hold values of the data.
+    WithholdValues,
 }
 
 /// How a command ended.
@@ -188,6 +205,10 @@ pub struct Relay {
     status: TxStatus,
     /// Bytes of a message from the server that pass, or are dropped, without being looked at.
     streaming: usize,
+    /// Whether the results of the last command are asked about.
+    plans_rows: bool,
+    /// Whether the words of the error or notice at the front may pass, once that has been asked.
+    words: Option<Heard>,
     /// A notice that waits for the end of a streaming message.
     notices: Vec<u8>,
     /// Commands that ended without a reply of their own.
@@ -243,6 +264,13 @@ enum Pending {
     Sync,
 }
 
+/// A question about words, and its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Heard {
+    Asked,
+    Answered(Words),
+}
+
 /// A command under way.
 #[derive(Debug)]
 struct Run {
@@ -282,6 +310,8 @@ impl Relay {
             refusal: Refusal::default(),
             status: TxStatus::Idle,
             streaming: 0,
+            plans_rows: false,
+            words: None,
             notices: Vec::new(),
             skipped: VecDeque::new(),
             to_client: Vec::new(),
@@ -397,6 +427,11 @@ impl Relay {
             run.finish.bytes += bytes as u64;
             run.finish.masked += masked;
         }
+    }
+
+    /// Answers the last [`Event::Words`].
+    pub fn words(&mut self, words: Words) {
+        self.words = Some(Heard::Answered(words));
     }
 
     /// Refuses the result of the last [`Event::Plan`] or [`Event::Rows`]: the client gets the error in place of what is left.

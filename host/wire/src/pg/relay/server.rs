@@ -2,9 +2,9 @@
 
 use bytes::{Buf, BytesMut};
 
-use super::{Event, Finish, Mode, NEVER_VALID, Pending, Relay, ResultInfo};
-use crate::pg::frame::{Fields, Frame, WireError, next, peek};
-use crate::pg::message::{Fault, Shape, TxStatus, put_query, row_description, sqlstate};
+use super::{Event, Finish, Heard, Mode, NEVER_VALID, Pending, Relay, ResultInfo, Words};
+use crate::pg::frame::{Fields, Frame, WireError, next, peek, put, put_cstr};
+use crate::pg::message::{Fault, Shape, TxStatus, field, put_query, row_description, sqlstate};
 
 /// What became of a message.
 enum Taken {
@@ -46,6 +46,16 @@ impl Relay {
             }
             let Some(frame) = next(input, self.limits.server_message)? else { return Ok(None) };
             let raw = frame.raw.len();
+            let mut withheld = Vec::new();
+            let frame = match self.spoken(frame)? {
+                Spoken::Passes => frame,
+                Spoken::Ask(event) => return Ok(Some(event)),
+                Spoken::Waits => return Ok(None),
+                Spoken::Withheld => {
+                    withhold(frame, &mut withheld);
+                    next(&withheld, usize::MAX)?.unwrap_or(frame)
+                }
+            };
             let taken = self.reply(frame)?;
             if matches!(taken, Taken::Passed) && !self.swallows() {
                 self.to_client.extend_from_slice(frame.raw);
@@ -60,6 +70,31 @@ impl Relay {
     /// After a refusal the client has its error already, and what is left of the batch is not for it.
     fn swallows(&self) -> bool {
         self.refusal.swallowing
+    }
+
+    /// Whether an error or a notice passes with the server's words.
+    fn spoken(&mut self, frame: Frame<'_>) -> Result<Spoken, WireError> {
+        if !matches!(frame.tag, b'E' | b'N') {
+            return Ok(Spoken::Passes);
+        }
+        let words = match (self.words, self.pending.front()) {
+            (Some(Heard::Asked), _) => return Ok(Spoken::Waits),
+            (Some(Heard::Answered(words)), _) => words,
+            (None, Some(Pending::Execute { run, .. } | Pending::Simple { run, .. })) if run.passage.plan_rows => {
+                self.words = Some(Heard::Asked);
+                return Ok(Spoken::Ask(Event::Words { sequence: run.finish.sequence }));
+            }
+            // The end of a batch is the end of a transaction, of which deferred constraints may speak.
+            (None, Some(Pending::Sync)) if self.plans_rows => Words::WithholdValues,
+            _ => Words::Pass,
+        };
+        self.words = None;
+        let withheld = match words {
+            Words::Pass => false,
+            Words::Withhold => true,
+            Words::WithholdValues => sqlstate(frame.body).is_none_or(may_hold_values),
+        };
+        Ok(if withheld { Spoken::Withheld } else { Spoken::Passes })
     }
 
     fn unexpected<T>(&self, tag: u8) -> Result<T, WireError> {
@@ -119,6 +154,8 @@ impl Relay {
 
     fn copy_data(&mut self, length: usize) -> Result<(), WireError> {
         match self.front_run() {
+            // Without a CopyOutResponse nobody has decided that data may pass.
+            Some(run) if run.passage.plan_rows && !run.passage.copy_out => self.unexpected(b'd'),
             Some(run) => {
                 run.finish.rows += 1;
                 run.finish.bytes += length as u64;
@@ -324,6 +361,40 @@ impl Relay {
         self.pending.push_back(Pending::Poison);
         Ok(finish.map_or(Taken::Swallowed, |f| Taken::Event(Event::Finish(f))))
     }
+}
+
+enum Spoken {
+    Ask(Event),
+    Passes,
+    Waits,
+    Withheld,
+}
+
+/// Whether errors of this SQLSTATE's class quote data. The classes that do not repeat the statement's own text and the names of
+/// objects (PostgreSQL documentation, appendix "Error Codes").
+fn may_hold_values(code: &str) -> bool {
+    const PLAIN: [&str; 22] = [
+        "00", "03", "08", "0A", "0B", "24", "25", "26", "28", "2B", "2D", "34", "3B", "3D", "3F", "40", "42", "53",
+        "54", "55", "57", "58",
+    ];
+    !PLAIN.iter().any(|class| code.starts_with(class))
+}
+
+/// Appends an error or a notice with its codes and names, and other words.
+fn withhold(frame: Frame<'_>, out: &mut Vec<u8>) {
+    // Severity, SQLSTATE, position in the statement's text, and the names of schema, table, column, type and constraint.
+    const KEPT: [u8; 9] = [b'S', b'V', b'C', b'P', b's', b't', b'c', b'd', b'n'];
+    put(out, frame.tag, |b| {
+        for kind in KEPT {
+            if let Some(text) = field(frame.body, kind) {
+                b.push(kind);
+                put_cstr(b, text);
+            }
+        }
+        b.push(b'M');
+        put_cstr(b, b"the server's message is withheld, since it may hold values that a policy hides");
+        b.push(0);
+    });
 }
 
 enum Rows {

@@ -21,6 +21,8 @@ struct Policy {
     denied: &'static [&'static str],
     /// What becomes of results.
     rows: Rows,
+    /// What becomes of the server's words, when results are seen.
+    words: Words,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -33,7 +35,7 @@ enum Rows {
     RefuseAfter(usize),
 }
 
-const OPEN: Policy = Policy { denied: &[], rows: Rows::Unseen };
+const OPEN: Policy = Policy { denied: &[], rows: Rows::Unseen, words: Words::Withhold };
 
 struct Rig {
     relay: Relay,
@@ -100,6 +102,7 @@ impl Rig {
                 },
                 Event::Rows { bytes, count, .. } => self.edit(bytes, count),
                 Event::Finish(finish) => self.finished.push(finish),
+                Event::Words { .. } => self.relay.words(self.policy.words),
                 Event::Parameter { .. } | Event::Terminate => {}
             }
         }
@@ -398,6 +401,23 @@ fn a_refused_result_fails_its_transaction() {
 }
 
 #[test]
+fn the_servers_words_are_withheld_where_they_may_hold_values() {
+    let script = [query("select 1; fail"), extended("fail"), query("select 0")];
+    let story = "T D C E42601 ZI 1 2 n E42601 ZI T C ZI";
+    let says = |rig: &Rig, words: &[u8]| rig.client.windows(words.len()).any(|w| w == words);
+    for (rows, words, withheld) in [
+        (Rows::Unseen, Words::Withhold, false),
+        (Rows::Pass, Words::Pass, false),
+        // A syntax error quotes the statement only.
+        (Rows::Pass, Words::WithholdValues, false),
+        (Rows::Pass, Words::Withhold, true),
+    ] {
+        let rig = always(Policy { rows, words, ..OPEN }, &script, story);
+        assert_eq!((says(&rig, b"own words"), says(&rig, b"is withheld")), (!withheld, withheld));
+    }
+}
+
+#[test]
 fn unknown_messages_and_excessive_lengths_are_refused() {
     for bytes in [b"!\0\0\0\x04".to_vec(), b"Q\0\0\x10\0".to_vec(), b"Q\0\0\0\x03".to_vec(), bare(b'R')] {
         let mut relay = Relay::new(LIMITS);
@@ -463,7 +483,7 @@ proptest! {
     ) {
         // A COPY to the client is refused by other means under a row policy.
         script.retain(|action| !action.windows(7).any(|w| w == b"copyout"));
-        let policy = Policy { denied: &["select 3", "begin", "copyin", "select 1; select 2"], rows: Rows::Edit };
+        let policy = Policy { denied: &["select 3", "begin", "copyin", "select 1; select 2"], rows: Rows::Edit, ..OPEN };
         let bytes = script.concat();
         let rig = Rig::new(policy).play(&bytes, piece);
         for text in ["select 3", "begin", "copyin"] {

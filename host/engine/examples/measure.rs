@@ -1,0 +1,188 @@
+//! Times single calls into policies, in the engine alone: `measure <block.wasm> <mask.wasm>` prints lines of a name, a
+//! tab, and a figure with its unit.
+#![allow(clippy::unwrap_used, reason = "a measurement that cannot go on has failed")]
+
+use std::collections::BTreeMap;
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use portcullis_engine::{Capability, Engine, EngineOptions, PolicyLimits, PolicySpec};
+use portcullis_verdict::mask::HashKey;
+use portcullis_verdict::{
+    Batch, Chunk, Column, ColumnRef, Command, Credential, Decide, Effects, Facts, Judge, Kind, Mode, Outcome, Phase,
+    Principal, Relation, ResultSet, Session, SqlStatement, Statement, Target,
+};
+
+/// As in `policies/no-destructive-sql`.
+const BLOCK: &str = r#"{"rules": [
+    {"name": "drop", "verbs": ["DROP TABLE", "DROP FOREIGN TABLE", "DROP MATERIALIZED VIEW", "DROP SCHEMA",
+        "DROP DATABASE", "DROP OWNED", "DROP TABLESPACE"], "except": {"groups": ["dba"]}},
+    {"name": "truncate", "verbs": ["TRUNCATE*"], "except": {"groups": ["dba"]}},
+    {"name": "opaque", "effects": ["opaque"], "except": {"groups": ["dba"]}},
+    {"name": "missing-where", "missing_where": true, "except": {"groups": ["dba"]}},
+    {"name": "server-files", "effects": ["server-file"], "except": {"groups": ["dba"]}}
+]}"#;
+const MASK: &str = r#"{"detect": {"detectors": ["email", "card", "ssn"]}}"#;
+
+const CALLS: usize = 200_000;
+const STARTS: usize = 2_000;
+const BATCHES: usize = 20_000;
+const ROWS: u32 = 256;
+
+fn main() {
+    let mut files = std::env::args().skip(1).map(|path| std::fs::read(path).unwrap().into());
+    let (Some(block), Some(mask)) = (files.next(), files.next()) else {
+        eprintln!("usage: measure <block.wasm> <mask.wasm>");
+        std::process::exit(2);
+    };
+    let chains = [
+        ("none", vec![]),
+        ("one", vec![policy("one", &block, BLOCK)]),
+        ("three", ["first", "second", "third"].map(|name| policy(name, &block, BLOCK)).into()),
+        ("rows", vec![policy("mask", &mask, MASK)]),
+    ];
+    let engine = engine(&chains);
+    let judge = |target| engine.judge(&session(target));
+    let command = command();
+
+    report("a session's first answer, its instance started for it", STARTS, || {
+        let start = Instant::now();
+        check(&mut *judge("one"), &command);
+        start.elapsed()
+    });
+    for (name, target) in [
+        ("one command, no policies", "none"),
+        ("one command, decided by `block`", "one"),
+        ("one command, decided by three policies", "three"),
+    ] {
+        let mut judge = judge(target);
+        report(name, CALLS, || {
+            let start = Instant::now();
+            check(&mut *judge, &command);
+            start.elapsed()
+        });
+    }
+    rows(&mut *judge("rows"), &command);
+}
+
+/// The plan of a result and the filtering of its rows by a policy that looks into one column.
+fn rows(judge: &mut dyn Judge, command: &Arc<Command>) {
+    let snapshot = judge.check(command, &[], &|_| command.statement.clone()).snapshot;
+    let result = result();
+    report("the plan of a result of 5 columns, by `mask`", CALLS, || {
+        let start = Instant::now();
+        black_box(judge.plan(&snapshot, command, &result)).unwrap();
+        start.elapsed()
+    });
+    let plan = judge.plan(&snapshot, command, &result).unwrap();
+    let fresh = batch();
+    let filtered = report("a batch of 256 rows, one column searched by `mask`", BATCHES, || {
+        let mut batch = fresh.clone();
+        let start = Instant::now();
+        judge.filter(&snapshot, command, &result, &plan, &mut batch).unwrap();
+        let taken = start.elapsed();
+        assert!(batch.chunks[0].is_changed(0) && !batch.chunks[0].is_changed(1));
+        taken
+    });
+    println!("the same for each row\t{:.3} µs at the median", filtered.as_secs_f64() * 1e6 / f64::from(ROWS));
+}
+
+fn check(judge: &mut dyn Judge, command: &Arc<Command>) {
+    let ruling = judge.check(command, &[], &|_| command.statement.clone());
+    assert_eq!(black_box(ruling).outcome, Outcome::Allow);
+}
+
+/// Warms up, times, prints the median and the 99th percentile, and returns the median.
+fn report(name: &str, times: usize, mut timed: impl FnMut() -> Duration) -> Duration {
+    for _ in 0..times / 10 {
+        timed();
+    }
+    let mut taken: Vec<Duration> = (0..times).map(|_| timed()).collect();
+    taken.sort_unstable();
+    let (median, late) = (taken[times / 2], taken[times * 99 / 100]);
+    println!("{name}\t{:.2} µs at the median, {:.2} µs at p99", median.as_secs_f64() * 1e6, late.as_secs_f64() * 1e6);
+    median
+}
+
+fn engine(chains: &[(&str, Vec<PolicySpec>)]) -> Arc<Engine> {
+    let hash_key = HashKey::new(b"a key to measure with");
+    let engine = Engine::new(EngineOptions { cache_dir: None, max_instances: 100, hash_key }).unwrap();
+    let names = |policies: &[PolicySpec]| policies.iter().map(|p| p.name.clone()).collect();
+    let bindings: BTreeMap<_, _> = chains.iter().map(|(t, policies)| ((*t).to_owned(), names(policies))).collect();
+    let policies = chains.iter().flat_map(|(_, policies)| policies.iter().cloned()).collect();
+    match engine.prepare(policies, bindings) {
+        Ok(set) => engine.swap(set),
+        Err(problems) => panic!("{}", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
+    };
+    engine
+}
+
+fn policy(name: &str, component: &Arc<[u8]>, settings: &str) -> PolicySpec {
+    PolicySpec {
+        name: name.into(),
+        component: component.clone(),
+        settings: settings.into(),
+        mode: Mode::Enforce,
+        capabilities: Capability::ALL.into(),
+        limits: PolicyLimits::default(),
+    }
+}
+
+fn session(target: &str) -> Arc<Session> {
+    Arc::new(Session {
+        id: "0198c0de-0000-7000-8000-000000000001".into(),
+        protocol: "postgres",
+        principal: Principal { name: "alice".into(), groups: vec!["dev".into()], credential: Credential::Scram },
+        target: Arc::new(Target { name: target.into(), labels: BTreeMap::new() }),
+        client_address: "192.0.2.7:4711".parse().unwrap(),
+        reason: None,
+    })
+}
+
+/// A join with a condition, as its facts are read.
+fn command() -> Arc<Command> {
+    let relation = |name: &str| Relation { schema: "public".into(), name: name.into(), effects: Effects::READ };
+    let statement = SqlStatement {
+        dialect: "postgres",
+        verb: "SELECT".into(),
+        effects: Effects::READ,
+        relations: ["customers", "orders"].map(relation).into(),
+        columns_read: ["name", "email", "id", "customer_id"].map(|c| column("customers", c)).into(),
+        functions: vec!["count".into()],
+        has_where: true,
+    };
+    let facts = Facts { fingerprint: "50fde20626009aba".into(), sql: Ok(vec![statement]) };
+    let text = "SELECT c.name, c.email, count(*) FROM public.customers c JOIN public.orders o ON o.customer_id = c.id \
+                WHERE c.id = 4711 GROUP BY 1, 2";
+    let statement = Arc::new(Statement { kind: Kind::Sql, text: text.into(), facts: Arc::new(facts) });
+    Arc::new(Command { sequence: 1, phase: Phase::Execute, statement, parameters: vec![] })
+}
+
+fn column(relation: &str, name: &str) -> ColumnRef {
+    ColumnRef { schema: "public".into(), relation: relation.into(), name: name.into() }
+}
+
+/// Five columns, of which the last is text.
+fn result() -> Arc<ResultSet> {
+    let columns = [("id", "int4"), ("born", "date"), ("total", "numeric"), ("active", "bool"), ("note", "text")];
+    let columns = columns.map(|(name, type_name)| Column {
+        name: name.into(),
+        type_name: type_name.into(),
+        computed: false,
+        origins: vec![column("customers", name)],
+        labels: vec![],
+    });
+    Arc::new(ResultSet { id: 1, columns: columns.into() })
+}
+
+/// Notes of some fifty bytes, with an address in every eighth.
+fn batch() -> Batch {
+    let mut chunk = Chunk::new(4);
+    for row in 0..ROWS {
+        let found =
+            if row % 8 == 0 { format!("write to user{row}@example.com") } else { format!("order {row} is late") };
+        chunk.push(Some(format!("called on Monday about it; {found}").as_bytes()));
+    }
+    Batch { rows: ROWS, chunks: vec![chunk], dropped: vec![] }
+}
