@@ -1,5 +1,8 @@
 //! The way of every command of every protocol: decide, record, hold if people must approve, decide again, permit.
 
+#[cfg(test)]
+mod tests;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -134,7 +137,7 @@ impl Pipeline {
         id: Arc<str>,
         read: &dyn Fn(&str) -> Arc<Statement>,
     ) -> Decision {
-        let refused = |message: String| Decision::Deny(Denial::by_gateway(message));
+        let refused = |message: String| self.deny(Denial::by_gateway(message));
         match outcome {
             // The policies are asked once more: they, or the time, may have changed since.
             ApprovalOutcome::Granted(grants) => {
@@ -154,15 +157,12 @@ impl Pipeline {
             audit.append(Event::Command(self.event(&command, &ruling, approval.as_ref().map(|(id, _)| id.clone()))))
         });
         match (&ruling.outcome, appended) {
-            (Outcome::Deny(denial), _) => {
-                Stats::bump(&self.stats.commands_denied);
-                Decision::Deny(denial.clone())
-            }
+            (Outcome::Deny(denial), _) => self.deny(denial.clone()),
             (_, Some(Appended::Failed(error))) => self.unrecorded(&error),
             (Outcome::Review(demands), _) => match approval {
                 // A policy that was not in force when people were asked demands its own approval of the same command.
                 Some((_, grants)) if demands.iter().all(|d| grants.iter().any(|g| g.policy == d.policy)) => {
-                    Decision::Deny(Denial::by_gateway("the policies ask for the same approval again"))
+                    self.deny(Denial::by_gateway("the policies ask for the same approval again"))
                 }
                 _ => self.hold(command, &ruling, demands.clone()),
             },
@@ -189,7 +189,7 @@ impl Pipeline {
                 Stats::bump(&self.stats.holds_active);
                 Decision::Wait(Waiting { command, state: State::Approval(hold) })
             }
-            Err(error) => Decision::Deny(Denial::by_gateway(error.to_string())),
+            Err(error) => self.deny(Denial::by_gateway(error.to_string())),
         }
     }
 
@@ -199,13 +199,18 @@ impl Pipeline {
                 Stats::bump(&self.stats.commands_allowed);
                 Decision::Go(Go { permit, snapshot: ruling.snapshot.clone(), rewrite: ruling.rewrite.clone() })
             }
-            None => Decision::Deny(Denial::by_gateway("the command was not allowed")),
+            None => self.deny(Denial::by_gateway("the command was not allowed")),
         }
     }
 
     fn unrecorded(&self, error: &AuditError) -> Decision {
         tracing::error!(session = %self.session.id, %error, "a command is refused since it cannot be recorded");
-        Decision::Deny(Denial::by_gateway("commands are refused while the audit log cannot be written"))
+        self.deny(Denial::by_gateway("commands are refused while the audit log cannot be written"))
+    }
+
+    fn deny(&self, denial: Denial) -> Decision {
+        Stats::bump(&self.stats.commands_denied);
+        Decision::Deny(denial)
     }
 
     fn event(&self, command: &Command, ruling: &Ruling, approval: Option<Arc<str>>) -> CommandEvent {

@@ -1,12 +1,15 @@
 //! What the gateway knows of a target's relations: it reads them itself, over a connection of its own.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use portcullis_verdict::{Column, ColumnRef, Effects, Statement};
+use portcullis_verdict::{Column, ColumnRef, Effects, SqlStatement, Statement};
 use portcullis_wire::pg::message::Field;
 use portcullis_wire::pg::types;
 
@@ -37,6 +40,12 @@ const FUNCTIONS: &str = "select distinct p.proname from pg_catalog.pg_proc p \
 /// Types that the server's initialisation did not make.
 const TYPES: &str =
     "select oid, typname from pg_catalog.pg_type where oid >= 16384 and typtype in ('b','d','e','r','m')";
+
+/// Statements whose expressions derive from nothing but the columns that their text names. An EXPLAIN shows how, not what.
+const PLAIN_VERBS: [&str; 7] = ["SELECT", "INSERT", "UPDATE", "DELETE", "MERGE", "EXPLAIN", "COPY"];
+/// The server's own functions that give back what was put elsewhere before.
+const READERS: [&str; 5] =
+    ["current_setting", "lo_get", "loread", "pg_logical_slot_get_changes", "pg_logical_slot_peek_changes"];
 
 /// The catalogue of one target, shared by its sessions.
 pub(crate) struct Catalogue {
@@ -157,13 +166,19 @@ impl Reading {
         labels: &[(String, Vec<String>)],
     ) -> Vec<Column> {
         let mut named = None;
+        let writes = statement.effects().contains(Effects::WRITE);
         shape
             .iter()
             .map(|field| {
+                let mut named = || named.get_or_insert_with(|| self.named_columns(statement, false)).clone();
                 let origins = match (field.table, field.attribute) {
                     // An expression: it can derive from no other columns than those that the text names.
-                    (0, _) => named.get_or_insert_with(|| self.named_columns(statement, false)).clone(),
-                    (table, number) => self.origins(table, number),
+                    (0, _) => named(),
+                    (table, number) => match self.origins(table, number) {
+                        // What a statement returns of a row that it wrote is what it wrote there.
+                        Some(own) if writes => named().map(|named| &own | &named),
+                        own => own,
+                    },
                 };
                 let plain = field.table != 0 && origins.as_ref().is_some_and(|o| o.len() == 1);
                 let computed = !(plain || origins.as_ref().is_some_and(BTreeSet::is_empty));
@@ -235,12 +250,18 @@ impl Reading {
     /// `None` is unknown.
     fn named_columns(&self, statement: &Statement, whole_rows: bool) -> Option<BTreeSet<ColumnRef>> {
         let statements = statement.facts.sql.as_ref().ok()?;
-        let foreign = |name: &String| match name.rsplit_once('.') {
-            Some((schema, name)) => schema != "pg_catalog" && self.functions.contains(name),
-            None => self.functions.contains(name),
+        let is_foreign = |name: &String| {
+            let (schema, name) = name.rsplit_once('.').unwrap_or(("", name));
+            READERS.contains(&name) || schema != "pg_catalog" && self.functions.contains(name)
         };
-        // What such a function reads is not in the text.
-        if statements.iter().any(|s| s.effects.contains(Effects::OPAQUE) || s.functions.iter().any(foreign)) {
+        // What a cursor, a setting or a function of somebody's reads is not in the text.
+        let is_unknown = |s: &SqlStatement| {
+            // The name of a setting of the server's own has no dot.
+            let shows = s.verb == "SHOW" && !statement.text.contains('.');
+            let plain = (shows || PLAIN_VERBS.contains(&s.verb.as_str())) && !s.effects.contains(Effects::OPAQUE);
+            !plain || s.functions.iter().any(is_foreign)
+        };
+        if statements.iter().any(is_unknown) {
             return None;
         }
         let mut found = BTreeSet::new();
@@ -249,6 +270,8 @@ impl Reading {
             let fits = |oid: &&u32| {
                 relation.schema.is_empty() || self.relations.get(oid).is_some_and(|r| r.schema == relation.schema)
             };
+            // One of the name in another schema says nothing about this one.
+            oids.iter().find(fits)?;
             for oid in oids.iter().filter(fits) {
                 let known = self.relations.get(oid)?;
                 for (number, name) in &known.columns {

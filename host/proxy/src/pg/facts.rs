@@ -49,6 +49,10 @@ impl Facts {
         }
         // Read without the lock: two sessions may read the same text at the same time, which harms nobody.
         let facts = Arc::new(read(text));
+        // Whether a text can be read may well depend on its numbers.
+        if facts.sql.is_err() {
+            return facts;
+        }
         shard.lock().unwrap_or_else(PoisonError::into_inner).insert(key.into(), facts.clone());
         facts
     }

@@ -1,5 +1,8 @@
 //! Results on their way to the client: masks, inspections and row limits, valid for each column's type in its format.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use portcullis_verdict::mask::{Compiled, HashKey, ValueType};
@@ -246,7 +249,7 @@ fn is_convertible(class: Class) -> bool {
 
 fn value_type(class: Class, modifier: i32) -> ValueType {
     // The modifier of varchar(n) and char(n) is n + 4, or -1.
-    let max_chars = u32::try_from(modifier - 4).ok();
+    let max_chars = modifier.checked_sub(4).and_then(|chars| u32::try_from(chars).ok());
     match class {
         Class::Text => ValueType::Text { max_chars, padded: false },
         Class::BpChar => ValueType::Text { max_chars, padded: true },

@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use portcullis_verdict as verdict;
 use portcullis_verdict::{
-    Column, Command, Denial, Effects, Event as AuditEvent, FinishEvent, Kind, Permit, ResultSet, Snapshot, Statement,
-    Stats,
+    Column, ColumnPlan, Command, Denial, Effects, Event as AuditEvent, FinishEvent, Kind, Permit, ResultSet, RowPlan,
+    Snapshot, SqlStatement, Statement, Stats,
 };
 use portcullis_wire::pg::message::Fault;
 use portcullis_wire::pg::relay::{
-    Answer, Event, Finish, Passage, Phase, Question, Relay, RelayError, ResultInfo, RowMode, Words,
+    Answer, Event, Finish, Passage, Phase, Question, Relay, RelayError, ResultInfo, RowMode, Settled, Words,
 };
 use tokio::io::AsyncWrite;
 use tokio::time::Interval;
@@ -36,6 +36,9 @@ use crate::registry::{Control, Place};
 const HIGH_WATER: usize = 256 << 10;
 const SMALL_BUFFER: usize = 4 << 10;
 const LARGE_BUFFER: usize = 64 << 10;
+/// Why a text with a backslash cannot be read in the middle of a batch.
+const UNSETTLED: &str = "it has a backslash, and commands before it in the same batch may change how the server reads that; \
+     send a Sync before it";
 /// How often stalls are looked for.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -106,6 +109,8 @@ pub(crate) struct Session {
     waiting: Option<(Arc<Command>, Waiting)>,
     thinking: Option<Thinking>,
     cancelling: Option<Underway<()>>,
+    /// Whether the text of the open question can be read as the server reads it.
+    readable: bool,
     /// Why the facts of texts cannot be trusted now, if they cannot.
     unreadable: Option<&'static str>,
     results: u64,
@@ -142,7 +147,7 @@ struct Thinking {
 }
 
 enum About {
-    Copy(Arc<Command>, Go),
+    Carry(Arc<Command>, Go),
     Plan(ResultInfo),
     Words(u64),
 }
@@ -188,6 +193,7 @@ impl Session {
             waiting: None,
             thinking: None,
             cancelling: None,
+            readable: false,
             unreadable: None,
             results: 0,
             altered: false,
@@ -243,9 +249,7 @@ impl Session {
     /// Lets the machine work on what has come.
     fn advance(&mut self) -> Result<(), End> {
         loop {
-            if let Some(question) =
-                self.postponed.take_if(|_| self.under_way.iter().all(|u| !settles(u.statement.effects())))
-            {
+            if let Some(question) = self.postponed.take_if(|_| self.relay.settled() != Settled::Later) {
                 self.ask(question);
             }
             let Some(event) =
@@ -255,9 +259,9 @@ impl Session {
             };
             match event {
                 Event::Ask(question) => {
-                    if self.under_way.iter().any(|u| settles(u.statement.effects())) {
-                        // The replies that it waits for may sit in the server's buffer until a Flush or Sync.
-                        self.relay.flush_server();
+                    // Only a backslash reads otherwise under other settings of the server.
+                    let sensitive = question.parsed.is_none() && question.text.contains('\\');
+                    if sensitive && self.relay.settled() == Settled::Later {
                         self.postponed = Some(question);
                     } else {
                         self.ask(question);
@@ -282,7 +286,13 @@ impl Session {
     fn ask(&mut self, question: Question) {
         self.place.commands.fetch_add(1, Ordering::Relaxed);
         let wants = self.pipeline.judge.wants(Kind::Sql);
-        let statement = match self.unreadable {
+        let unreadable = match question.parsed {
+            Some(readable) => (!readable).then_some("it was prepared when it could not be read"),
+            None if question.text.contains('\\') && self.relay.settled() != Settled::Yes => Some(UNSETTLED),
+            None => self.unreadable,
+        };
+        self.readable = unreadable.is_none();
+        let statement = match unreadable {
             _ if !(wants.commands || wants.rows || self.shared.audited) => {
                 Arc::new(Statement::unread(Kind::Sql, &question.text))
             }
@@ -325,43 +335,44 @@ impl Session {
     fn go(&mut self, command: Arc<Command>, go: Go) {
         let wants_rows = self.pipeline.judge.wants(Kind::Sql).rows;
         let statement = go.rewrite.as_ref().unwrap_or(&command.statement);
-        if wants_rows && statement.effects().contains(Effects::COPY_OUT) {
+        if wants_rows && (statement.effects().contains(Effects::COPY_OUT) || carries_away(statement)) {
             match self.shared.catalogue.knows(&[]) {
-                Some(reading) => self.copy_out(command, go, &reading),
-                None => self.think(About::Copy(command, go)),
+                Some(reading) => self.carry(command, go, &reading),
+                None => self.think(About::Carry(command, go)),
             }
             return;
         }
-        self.send(command, go, Passage { plan_rows: wants_rows, ..Passage::default() });
+        self.send(command, go, wants_rows, false);
     }
 
-    /// COPY data has no columns on the wire. It passes if no policy would touch any column that the text names.
-    fn copy_out(&mut self, command: Arc<Command>, go: Go, reading: &Reading) {
+    /// COPY data has no columns on the wire, and what is written elsewhere is under no mask there. Such a command passes if no policy
+    /// would touch, or mask, any column that the text names.
+    fn carry(&mut self, command: Arc<Command>, go: Go, reading: &Reading) {
         let statement = go.rewrite.as_ref().unwrap_or(&command.statement);
+        let copy_out = statement.effects().contains(Effects::COPY_OUT);
         let columns = reading.carried_columns(statement, &self.shared.target.column_labels, false);
         let result = self.result_set(columns);
+        let masks = |plan: &RowPlan| plan.columns.iter().any(|c| matches!(c, ColumnPlan::Mask(..)));
         match self.pipeline.judge.plan(&go.snapshot, &command, &result) {
-            Ok(plan) if plan.passes() => {
-                self.send(command, go, Passage { plan_rows: true, copy_out: true, alters_session: false });
-            }
-            Ok(_) => {
+            Ok(plan) if copy_out && !plan.passes() => {
                 let fault = denied("portcullis", "COPY to the client would pass columns that a policy masks or limits");
                 self.relay.answer(Answer::Deny(fault.with_hint("use SELECT, or copy only other columns")));
             }
+            Ok(plan) if masks(&plan) => {
+                let fault =
+                    denied("portcullis", "it would carry columns that a policy masks to where no mask covers them");
+                self.relay.answer(Answer::Deny(fault.with_hint("write without reading masked columns")));
+            }
+            Ok(_) => self.send(command, go, true, copy_out),
             Err(Denial { policy, message }) => self.relay.answer(Answer::Deny(denied(&policy, &message))),
         }
     }
 
     /// Sends a command. The permit is used up here, and nowhere else does a command reach the server.
-    fn send(&mut self, command: Arc<Command>, go: Go, passage: Passage) {
-        const ALTERING: Effects = Effects::SESSION_STATE
-            .union(Effects::DDL)
-            .union(Effects::PRIVILEGE)
-            .union(Effects::TRANSACTION)
-            .union(Effects::OPAQUE);
+    fn send(&mut self, command: Arc<Command>, go: Go, plan_rows: bool, copy_out: bool) {
+        let passage = Passage { plan_rows, copy_out, readable: self.readable };
         let Go { permit, snapshot, rewrite } = go;
         let statement = rewrite.as_ref().unwrap_or(&command.statement).clone();
-        let passage = Passage { alters_session: statement.effects().intersects(ALTERING), ..passage };
         let answer = match rewrite {
             Some(statement) => Answer::Rewrite(statement.text.clone(), passage),
             None => Answer::Forward(passage),
@@ -392,7 +403,7 @@ impl Session {
     fn catalogue_read(&mut self, reading: Result<Arc<Reading>, UpstreamError>, about: About) {
         match (reading, about) {
             (Ok(reading), About::Plan(info)) => self.plan_with(&info, &reading),
-            (Ok(reading), About::Copy(command, go)) => self.copy_out(command, go, &reading),
+            (Ok(reading), About::Carry(command, go)) => self.carry(command, go, &reading),
             (Ok(reading), About::Words(sequence)) => self.words(sequence, &reading),
             (Err(error), about) => {
                 tracing::error!(session = %self.pipeline.session.id, %error, "the catalogue cannot be read");
@@ -400,7 +411,7 @@ impl Session {
                     denied("portcullis", "the columns of the result cannot be told: the catalogue cannot be read");
                 match about {
                     About::Plan(_) => self.refuse(&fault),
-                    About::Copy(..) => self.relay.answer(Answer::Deny(fault)),
+                    About::Carry(..) => self.relay.answer(Answer::Deny(fault)),
                     About::Words(_) => self.relay.words(Words::Withhold),
                 }
             }
@@ -684,9 +695,26 @@ impl Side {
     }
 }
 
-/// Whether a command may change how later texts are read, so that they must wait for its end.
-fn settles(effects: Effects) -> bool {
-    effects.intersects(Effects::SESSION_STATE.union(Effects::OPAQUE))
+/// Whether a statement may put what it reads where it can be read again under another name.
+fn carries_away(statement: &Statement) -> bool {
+    const SINKS: [&str; 8] = [
+        "lo_create",
+        "lo_from_bytea",
+        "lo_put",
+        "lowrite",
+        "pg_logical_emit_message",
+        "pg_notify",
+        "set_config",
+        "setval",
+    ];
+    let is_sink = |name: &String| SINKS.contains(&name.rsplit('.').next().unwrap_or(name));
+    let writes = |s: &SqlStatement| {
+        let written = s.relations.iter().filter(|r| r.effects.contains(Effects::WRITE)).count();
+        let reads = s.relations.iter().any(|r| !r.effects.contains(Effects::WRITE));
+        // A DELETE by itself puts nothing anywhere.
+        reads && written > usize::from(s.verb == "DELETE")
+    };
+    statement.facts.sql.iter().flatten().any(|s| writes(s) || s.functions.iter().any(is_sink))
 }
 
 /// Uses up a permit; what is left is the number of the command that it was for.

@@ -334,7 +334,9 @@ fn is_uuid(text: &[u8]) -> bool {
 }
 
 fn is_json(text: &[u8]) -> bool {
-    let mut reader = serde_json::Deserializer::from_slice(text);
+    // What serde ignores it does not check for UTF-8.
+    let Ok(text) = std::str::from_utf8(text) else { return false };
+    let mut reader = serde_json::Deserializer::from_str(text);
     let read = <serde::de::IgnoredAny as serde::Deserialize>::deserialize(&mut reader);
     read.is_ok() && reader.end().is_ok()
 }
@@ -557,6 +559,7 @@ mod tests {
         ] {
             assert!(!is_valid_text(class, text.as_bytes()), "{class:?} {text}");
         }
+        assert!(!is_valid_text(Class::Jsonb, b"{\"\xff\": 1}"));
         assert!(is_valid_text(Class::Json, b" {\"a\": [1, null]} "));
     }
 

@@ -81,7 +81,8 @@ struct Parse {
 #[derive(Debug)]
 enum Reply {
     Bind,
-    Describe,
+    DescribePortal,
+    DescribeStatement,
     Parse,
 }
 
@@ -206,7 +207,7 @@ impl Relay {
             b'Q' => Ok(self.take_query(frame)?),
             b'S' => {
                 self.client.skipping = false;
-                self.to_server.extend_from_slice(frame.raw);
+                self.pass(frame);
                 self.pending.push_back(Pending::Sync);
                 Ok(Taken::Consumed)
             }
@@ -307,22 +308,19 @@ impl Relay {
             _ => false,
         };
         if belongs {
-            self.unit.described = true;
-            self.unit.add(frame, Reply::Describe);
+            let portal = kind == b'P';
+            self.unit.described |= portal;
+            self.unit.add(frame, if portal { Reply::DescribePortal } else { Reply::DescribeStatement });
             return Ok(Taken::Consumed);
         }
         if !self.unit.is_empty() {
             return Ok(Taken::AfterUnit);
         }
-        let statement = match kind {
-            b'S' => match self.names.statement(&self.pending, name) {
-                Lookup::Wait => return Ok(Taken::Stall),
-                Lookup::Found(statement) => Some(statement),
-                Lookup::Missing => None,
-            },
+        let portal = match kind {
+            b'S' => None,
             b'P' => match self.names.portal(&self.pending, name) {
                 Lookup::Wait => return Ok(Taken::Stall),
-                Lookup::Found(portal) => Some(portal.statement.clone()),
+                Lookup::Found(portal) => Some(portal),
                 Lookup::Missing => None,
             },
             _ => {
@@ -332,8 +330,8 @@ impl Relay {
                 });
             }
         };
-        self.to_server.extend_from_slice(frame.raw);
-        self.pending.push_back(Pending::Describe { statement, hidden: false });
+        self.pass(frame);
+        self.pending.push_back(Pending::Describe { portal, hidden: false });
         Ok(Taken::Consumed)
     }
 
@@ -370,7 +368,7 @@ impl Relay {
                 });
             }
         };
-        self.to_server.extend_from_slice(frame.raw);
+        self.pass(frame);
         self.pending.push_back(Pending::Close { portal, name });
         Ok(Taken::Consumed)
     }
@@ -392,9 +390,10 @@ impl Relay {
         let text = text.or_else(|| unit.statement().and_then(|s| s.text())).cloned().unwrap_or_default();
         let phase = if unit.executes || unit.is_simple() { Phase::Execute } else { Phase::Prepare };
         let portal = unit.portal.as_ref().map(|(_, portal)| portal.clone());
+        let parsed = unit.statement().and_then(|s| s.readable());
         self.client.asked = Some(Asked { sequence, text: text.clone() });
         self.client.flushed = self.unit.is_simple();
-        Event::Ask(Question { sequence, phase, text, portal })
+        Event::Ask(Question { sequence, phase, text, parsed, portal })
     }
 
     /// Sends the unit, with another text if a policy rewrote it.
@@ -409,6 +408,7 @@ impl Relay {
         }
         let text = rewrite.clone().unwrap_or_else(|| asked.text.clone());
         self.plans_rows = passage.plan_rows;
+        self.unsettled = true;
         let run = Run::new(asked.sequence, passage);
         if self.unit.is_simple() {
             put_query(&mut self.to_server, &text);
@@ -431,16 +431,18 @@ impl Relay {
             rest = parse.length;
         }
         if let Some(parse) = &unit.parse {
-            parse.statement.sent_as(text);
+            parse.statement.sent_as(text, run.passage.readable);
         }
-        let statement = unit.statement().cloned();
         for reply in unit.replies.drain(..) {
             let entry = match (reply, &mut unit.parse, &unit.portal) {
                 (Reply::Parse, Some(parse), _) => {
                     Pending::Parse { name: std::mem::take(&mut parse.name), statement: parse.statement.clone() }
                 }
                 (Reply::Bind, _, Some((name, portal))) => Pending::Bind { name: name.clone(), portal: portal.clone() },
-                _ => Pending::Describe { statement: statement.clone(), hidden: false },
+                (Reply::DescribePortal, _, Some((_, portal))) => {
+                    Pending::Describe { portal: Some(portal.clone()), hidden: false }
+                }
+                _ => Pending::Describe { portal: None, hidden: false },
             };
             self.pending.push_back(entry);
         }
@@ -454,7 +456,7 @@ impl Relay {
                         b.push(b'P');
                         put_cstr(b, name);
                     });
-                    self.pending.push_back(Pending::Describe { statement, hidden: true });
+                    self.pending.push_back(Pending::Describe { portal: Some(portal.clone()), hidden: true });
                 }
                 self.to_server.extend_from_slice(unit.bytes.get(execute..).unwrap_or_default());
                 self.pending.push_back(Pending::Execute { run, portal: portal.clone() });
@@ -465,13 +467,17 @@ impl Relay {
         self.unit = unit;
     }
 
-    /// Whether the columns are known, and nothing under way may change them.
-    fn is_described(&self, portal: &Portal) -> bool {
-        let alters = |entry: &Pending| match entry {
-            Pending::Execute { run, .. } | Pending::Simple { run, .. } => run.passage.alters_session,
-            _ => false,
-        };
-        portal.shape(self.names.epoch).is_some() && !self.pending.iter().any(alters)
+    /// Whether the portal's columns are known, or will be when its Execute runs.
+    fn is_described(&self, portal: &Arc<Portal>) -> bool {
+        let describes =
+            |entry: &Pending| matches!(entry, Pending::Describe { portal: Some(p), .. } if Arc::ptr_eq(p, portal));
+        portal.shape.get().is_some() || self.pending.iter().any(describes)
+    }
+
+    /// Sends a message as it came.
+    fn pass(&mut self, frame: Frame<'_>) {
+        self.to_server.extend_from_slice(frame.raw);
+        self.unsettled = true;
     }
 }
 

@@ -76,6 +76,8 @@ pub struct Question {
     pub phase: Phase,
     /// The text that will run.
     pub text: Arc<str>,
+    /// Where the server has parsed the text already: what [`Passage::readable`] said then.
+    pub parsed: Option<bool>,
     /// The portal with the bound parameters, if there is one.
     pub portal: Option<Arc<Portal>>,
 }
@@ -98,8 +100,8 @@ pub struct Passage {
     pub plan_rows: bool,
     /// COPY data to the client may pass although results are asked about.
     pub copy_out: bool,
-    /// The command may change what names mean, so descriptions of prepared statements are not to be trusted after it.
-    pub alters_session: bool,
+    /// The text can be read as the server reads it now. A statement that is prepared from it stays what it is.
+    pub readable: bool,
 }
 
 /// What the driver has to do next.
@@ -166,6 +168,17 @@ pub enum Words {
     WithholdValues,
 }
 
+/// See [`Relay::settled`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// They are.
+    Yes,
+    /// They will be when the replies that are under way have come.
+    Later,
+    /// Not before the client ends its batch, and it waits for an answer first.
+    Never,
+}
+
 /// How a command ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finish {
@@ -205,6 +218,8 @@ pub struct Relay {
     status: TxStatus,
     /// Bytes of a message from the server that pass, or are dropped, without being looked at.
     streaming: usize,
+    /// Whether anything was sent that no ReadyForQuery has followed.
+    unsettled: bool,
     /// Whether the results of the last command are asked about.
     plans_rows: bool,
     /// Whether the words of the error or notice at the front may pass, once that has been asked.
@@ -238,7 +253,7 @@ enum Pending {
         name: Vec<u8>,
     },
     Describe {
-        statement: Option<Arc<Prepared>>,
+        portal: Option<Arc<Portal>>,
         hidden: bool,
     },
     Execute {
@@ -310,6 +325,7 @@ impl Relay {
             refusal: Refusal::default(),
             status: TxStatus::Idle,
             streaming: 0,
+            unsettled: false,
             plans_rows: false,
             words: None,
             notices: Vec::new(),
@@ -354,8 +370,20 @@ impl Relay {
         self.client.is_asking()
     }
 
+    /// Whether the server's parameters are as it last reported them. It reports changes right before a ReadyForQuery, and nothing may
+    /// be under way that changes them. To be asked with a question open, about what was sent before it.
+    pub fn settled(&self) -> Settled {
+        match self.pending.back() {
+            _ if !self.unsettled => Settled::Yes,
+            Some(
+                Pending::Sync | Pending::Simple { .. } | Pending::Poison | Pending::Substitute { simple: true, .. },
+            ) => Settled::Later,
+            _ => Settled::Never,
+        }
+    }
+
     /// Has the server send the replies that it keeps until a Flush or Sync, so that what waits for them can go on.
-    pub fn flush_server(&mut self) {
+    fn flush_server(&mut self) {
         put(&mut self.to_server, b'H', |_| {});
     }
 
@@ -395,6 +423,7 @@ impl Relay {
 
     /// Puts a command that fails in the place of one that must not run; its error will be this one.
     fn substitute(&mut self, fault: Fault, simple: bool) {
+        self.unsettled = true;
         if simple {
             put_query(&mut self.to_server, NEVER_VALID);
         } else {

@@ -4,25 +4,25 @@
 //! have come, so that the text that is decided is the text that runs.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
 use super::Pending;
 use crate::pg::frame::{Fields, WireError};
-use crate::pg::message::{Field, Shape};
+use crate::pg::message::Shape;
 
 /// A prepared statement.
 #[derive(Debug, Default)]
 pub struct Prepared {
     sent: OnceLock<Sent>,
-    shape: Mutex<Option<(u64, Shape)>>,
 }
 
 #[derive(Debug)]
 struct Sent {
     text: Arc<str>,
     may_rename: bool,
+    readable: bool,
 }
 
 impl Prepared {
@@ -31,23 +31,18 @@ impl Prepared {
         self.sent.get().map(|sent| &sent.text)
     }
 
-    pub(super) fn sent_as(&self, text: Arc<str>) {
+    pub(super) fn sent_as(&self, text: Arc<str>, readable: bool) {
         let may_rename = may_rename(&text);
-        let _ = self.sent.set(Sent { text, may_rename });
+        let _ = self.sent.set(Sent { text, may_rename, readable });
+    }
+
+    /// Whether the text could be read when it was sent; `None` before that.
+    pub(super) fn readable(&self) -> Option<bool> {
+        self.sent.get().map(|sent| sent.readable)
     }
 
     fn may_rename(&self) -> bool {
         self.sent.get().is_some_and(|sent| sent.may_rename)
-    }
-
-    /// Its columns, if the server described them in this epoch.
-    pub(super) fn shape(&self, epoch: u64) -> Option<Shape> {
-        let shape = self.shape.lock().unwrap_or_else(PoisonError::into_inner);
-        shape.as_ref().filter(|(at, _)| *at == epoch).map(|(_, shape)| shape.clone())
-    }
-
-    pub(super) fn described(&self, epoch: u64, shape: Shape) {
-        *self.shape.lock().unwrap_or_else(PoisonError::into_inner) = Some((epoch, shape));
     }
 }
 
@@ -57,7 +52,9 @@ pub struct Portal {
     /// What runs.
     pub statement: Arc<Prepared>,
     parameters: Vec<Parameter>,
-    formats: Vec<bool>,
+    /// Its columns in their formats, once the server has described this very portal. A description of the statement would not do:
+    /// what its names mean may have changed since.
+    pub(super) shape: OnceLock<Shape>,
 }
 
 /// A bound parameter.
@@ -84,24 +81,14 @@ impl Portal {
             let value = fields.value()?.map(|v| bytes.slice_ref(v));
             parameters.push(Parameter { value, binary: nth_format(&formats, i) });
         }
-        let formats = format_codes(&mut fields)?;
+        format_codes(&mut fields)?;
         fields.end()?;
-        Ok(Self { statement, parameters, formats })
+        Ok(Self { statement, parameters, shape: OnceLock::new() })
     }
 
     /// The parameters, in order.
     pub fn parameters(&self) -> &[Parameter] {
         &self.parameters
-    }
-
-    /// The columns in the formats that the Bind asked for.
-    pub(super) fn shape(&self, epoch: u64) -> Option<Shape> {
-        let shape = self.statement.shape(epoch)?;
-        if shape.iter().enumerate().all(|(i, f)| f.binary == nth_format(&self.formats, i)) {
-            return Some(shape);
-        }
-        let with_format = |(i, f): (usize, &Field)| Field { binary: nth_format(&self.formats, i), ..f.clone() };
-        Some(shape.iter().enumerate().map(with_format).collect())
     }
 }
 
@@ -132,8 +119,6 @@ fn nth_format(formats: &[bool], index: usize) -> bool {
 pub(super) struct Names {
     statements: HashMap<Vec<u8>, Arc<Prepared>>,
     portals: HashMap<Vec<u8>, Arc<Portal>>,
-    /// Counts the changes after which descriptions may be outdated.
-    pub(super) epoch: u64,
 }
 
 /// What a name stands for when everything sent before has been done.
@@ -292,7 +277,6 @@ mod tests {
         let portal = Portal::parse(statement.clone(), body).unwrap();
         assert_eq!(portal.parameters()[0], Parameter { value: Some(Bytes::from_static(b"x")), binary: true });
         assert_eq!(portal.parameters()[1], Parameter { value: None, binary: true });
-        assert_eq!(portal.formats, [false, true]);
         for cut in 0..body.len() {
             assert!(Portal::parse(statement.clone(), &body[..cut]).is_err(), "{cut}");
         }

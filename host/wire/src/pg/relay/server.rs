@@ -80,6 +80,7 @@ impl Relay {
         let words = match (self.words, self.pending.front()) {
             (Some(Heard::Asked), _) => return Ok(Spoken::Waits),
             (Some(Heard::Answered(words)), _) => words,
+            (None, _) if is_about_text(frame.body) => Words::Pass,
             (None, Some(Pending::Execute { run, .. } | Pending::Simple { run, .. })) if run.passage.plan_rows => {
                 self.words = Some(Heard::Asked);
                 return Ok(Spoken::Ask(Event::Words { sequence: run.finish.sequence }));
@@ -92,7 +93,7 @@ impl Relay {
         let withheld = match words {
             Words::Pass => false,
             Words::Withhold => true,
-            Words::WithholdValues => sqlstate(frame.body).is_none_or(may_hold_values),
+            Words::WithholdValues => may_hold_values(frame.body),
         };
         Ok(if withheld { Spoken::Withheld } else { Spoken::Passes })
     }
@@ -103,11 +104,10 @@ impl Relay {
 
     fn rows(&mut self, input: &mut BytesMut, length: usize) -> Result<Rows, WireError> {
         let limits = self.limits;
-        let epoch = self.names.epoch;
         let Some(entry) = self.pending.front_mut() else { return self.unexpected(b'D') };
         let (run, shape): (_, Option<Shape>) = match entry {
             Pending::Simple { run, shape, .. } => (run, shape.clone()),
-            Pending::Execute { run, portal } if run.mode == Mode::Unplanned => (run, portal.shape(epoch)),
+            Pending::Execute { run, portal } if run.mode == Mode::Unplanned => (run, portal.shape.get().cloned()),
             Pending::Execute { run, .. } => (run, None),
             _ => return self.unexpected(b'D'),
         };
@@ -197,15 +197,15 @@ impl Relay {
     }
 
     fn description(&mut self, frame: Frame<'_>) -> Result<Taken, WireError> {
-        let epoch = self.names.epoch;
         match self.pending.front_mut() {
             Some(Pending::Describe { hidden, .. }) if frame.tag == b't' => {
                 Ok(if *hidden { Taken::Swallowed } else { Taken::Passed })
             }
-            Some(Pending::Describe { statement, hidden }) => {
-                let shape = if frame.tag == b'T' { row_description(frame.body)? } else { Shape::from([]) };
-                if let Some(statement) = statement {
-                    statement.described(epoch, shape);
+            Some(Pending::Describe { portal, hidden }) => {
+                if let Some(portal) = portal {
+                    let shape = if frame.tag == b'T' { row_description(frame.body)? } else { Shape::from([]) };
+                    // Described twice, a portal is still the same.
+                    let _ = portal.shape.set(shape);
                 }
                 let taken = if *hidden { Taken::Swallowed } else { Taken::Passed };
                 self.pending.pop_front();
@@ -246,7 +246,6 @@ impl Relay {
         let (Pending::Execute { run, .. } | Pending::Simple { run, .. }) = self.pending.pop_front()? else {
             return None;
         };
-        self.names.epoch += u64::from(run.passage.alters_session);
         Some(run.finish)
     }
 
@@ -341,6 +340,7 @@ impl Relay {
             _ => return self.unexpected(frame.tag),
         };
         self.status = status;
+        self.unsettled = !self.pending.is_empty();
         if status == TxStatus::Idle {
             self.names.transaction_ended();
         }
@@ -370,14 +370,21 @@ enum Spoken {
     Withheld,
 }
 
-/// Whether errors of this SQLSTATE's class quote data. The classes that do not repeat the statement's own text and the names of
-/// objects (PostgreSQL documentation, appendix "Error Codes").
-fn may_hold_values(code: &str) -> bool {
-    const PLAIN: [&str; 22] = [
-        "00", "03", "08", "0A", "0B", "24", "25", "26", "28", "2B", "2D", "34", "3B", "3D", "3F", "40", "42", "53",
-        "54", "55", "57", "58",
+/// Whether an error is about the statement's own text: it points into it, and no function was at work.
+fn is_about_text(body: &[u8]) -> bool {
+    let class = sqlstate(body).is_some_and(|code| code.starts_with("42") || code.starts_with("22"));
+    class && field(body, b'P').is_some() && field(body, b'W').is_none()
+}
+
+/// Whether words like these quote data. Those of a function may, under any code, and the classes that follow do not (PostgreSQL
+/// documentation, appendix "Error Codes"): they name objects, states and limits only.
+fn may_hold_values(body: &[u8]) -> bool {
+    const PLAIN: [&str; 20] = [
+        "00", "03", "08", "0A", "0B", "24", "25", "26", "28", "2B", "2D", "34", "3B", "40", "42501", "53", "54", "55",
+        "57", "58",
     ];
-    !PLAIN.iter().any(|class| code.starts_with(class))
+    let plain = |code: &str| PLAIN.iter().any(|class| code.starts_with(class));
+    field(body, b'W').is_some() || !sqlstate(body).is_some_and(plain)
 }
 
 /// Appends an error or a notice with its codes and names, and other words.

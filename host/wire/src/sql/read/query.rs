@@ -5,8 +5,8 @@ use std::mem::take;
 
 use pg_query::NodeEnum;
 use pg_query::protobuf::{
-    AExprKind, Alias, BoolExprType, CommonTableExpr, DeleteStmt, InsertStmt, JoinExpr, LockingClause, MergeStmt, Node,
-    OnConflictClause, RangeFunction, RangeVar, ReturningClause, SelectStmt, UpdateStmt, WithClause,
+    AExprKind, Alias, BoolExprType, CmdType, CommonTableExpr, DeleteStmt, InsertStmt, JoinExpr, LockingClause,
+    MergeStmt, Node, OnConflictClause, RangeFunction, RangeVar, ReturningClause, SelectStmt, UpdateStmt, WithClause,
 };
 
 use super::walk::{Origin, Scope, Source, Walker, strings, table};
@@ -281,7 +281,12 @@ impl<'a> Walker<'a> {
                 w.source_item(source, &mut scope);
             }
             w.within(scope, |w| {
-                w.maybe(&merge.join_condition);
+                // Without a condition of its own an arm changes every row that the join finds.
+                if merge.merge_when_clauses.iter().any(changes_all) {
+                    w.condition(merge.join_condition.as_deref());
+                } else {
+                    w.maybe(&merge.join_condition);
+                }
                 w.each(&merge.merge_when_clauses);
                 w.returning(merge.relation.as_ref(), merge.returning_clause.as_ref());
             });
@@ -375,5 +380,15 @@ fn sorted_name(item: &Node) -> Option<&str> {
     match strings(&reference.fields).as_slice() {
         [name] if reference.fields.len() == 1 => Some(name),
         _ => None,
+    }
+}
+
+/// Whether an arm of a MERGE updates or deletes whatever row it gets.
+fn changes_all(arm: &Node) -> bool {
+    match &arm.node {
+        Some(NodeEnum::MergeWhenClause(arm)) => {
+            arm.condition.is_none() && matches!(arm.command_type(), CmdType::CmdUpdate | CmdType::CmdDelete)
+        }
+        _ => true,
     }
 }

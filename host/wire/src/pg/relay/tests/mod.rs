@@ -114,7 +114,7 @@ impl Rig {
         self.relay.answer(if self.policy.denied.contains(&&*question.text) {
             Answer::Deny(Fault::error("42501", "no"))
         } else {
-            Answer::Forward(Passage { plan_rows, copy_out: !plan_rows, alters_session: false })
+            Answer::Forward(Passage { plan_rows, copy_out: !plan_rows, readable: true })
         });
     }
 
@@ -408,8 +408,8 @@ fn the_servers_words_are_withheld_where_they_may_hold_values() {
     for (rows, words, withheld) in [
         (Rows::Unseen, Words::Withhold, false),
         (Rows::Pass, Words::Pass, false),
-        // A syntax error quotes the statement only.
-        (Rows::Pass, Words::WithholdValues, false),
+        // Where an error does not point into the statement, its words may come from anywhere.
+        (Rows::Pass, Words::WithholdValues, true),
         (Rows::Pass, Words::Withhold, true),
     ] {
         let rig = always(Policy { rows, words, ..OPEN }, &script, story);

@@ -1,0 +1,383 @@
+//! The pipeline between scripted policies, a scripted audit and scripted people.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Mutex;
+use std::sync::atomic::Ordering;
+use std::task::Waker;
+
+use portcullis_verdict::{
+    Answer, ApprovalError, Batch, Chain, Credential, Kind, Mode, Phase, Principal, ResultSet, Reuse, RowPlan, Step,
+    Target, Terms, Verdict, Wants,
+};
+use tokio::sync::oneshot;
+
+use super::*;
+
+/// What each policy says to one question.
+type Answers = Vec<(&'static str, Verdict)>;
+
+struct Script {
+    answers: VecDeque<Answers>,
+    asked: Arc<Mutex<Vec<Vec<Grant>>>>,
+}
+
+impl Judge for Script {
+    fn wants(&mut self, _: Kind) -> Wants {
+        Wants { commands: true, rows: false }
+    }
+
+    fn open(&mut self) -> Ruling {
+        Chain::new(0, Phase::Execute, Snapshot::empty()).conclude()
+    }
+
+    fn check(&mut self, command: &Arc<Command>, grants: &[Grant], read: &dyn Fn(&str) -> Arc<Statement>) -> Ruling {
+        let mut asked = self.asked.lock().unwrap();
+        asked.push(grants.to_vec());
+        let snapshot = Snapshot::new(asked.len() as u64, Arc::new(()));
+        let mut chain = Chain::new(command.sequence, command.phase, snapshot);
+        for (policy, verdict) in self.answers.pop_front().expect("this question is scripted") {
+            let (policy, digest) = (policy.into(), "00".into());
+            let answer = Answer { policy, digest, mode: Mode::Enforce, verdict: Ok(verdict), findings: vec![] };
+            if let Step::Rewrite(text) = chain.push(answer) {
+                chain.rewritten(read(&text));
+            }
+        }
+        chain.conclude()
+    }
+
+    fn plan(&mut self, _: &Snapshot, _: &Arc<Command>, _: &Arc<ResultSet>) -> Result<RowPlan, Denial> {
+        Ok(RowPlan::default())
+    }
+
+    fn filter(
+        &mut self,
+        _: &Snapshot,
+        _: &Arc<Command>,
+        _: &Arc<ResultSet>,
+        _: &RowPlan,
+        _: &mut Batch,
+    ) -> Result<(), Denial> {
+        Ok(())
+    }
+}
+
+enum Reply {
+    Fails,
+    /// When the test says so.
+    Later(oneshot::Receiver<()>),
+}
+
+/// Takes everything at once where no reply is scripted.
+#[derive(Default)]
+struct Log {
+    replies: Mutex<VecDeque<Reply>>,
+    events: Mutex<Vec<CommandEvent>>,
+}
+
+impl AuditSink for Log {
+    fn append(&self, event: Event) -> Appended {
+        let Event::Command(event) = event else { panic!("only commands are recorded here") };
+        self.events.lock().unwrap().push(event);
+        match self.replies.lock().unwrap().pop_front() {
+            None => Appended::Done(Receipt::accepted()),
+            Some(Reply::Fails) => Appended::Failed(AuditError("full".into())),
+            Some(Reply::Later(durable)) => Appended::Pending(Box::pin(async {
+                durable.await.map(|()| Receipt::accepted()).map_err(|_| AuditError("lost".into()))
+            })),
+        }
+    }
+}
+
+/// Nobody is there where no hold is scripted.
+#[derive(Default)]
+struct Desk {
+    holds: Mutex<VecDeque<oneshot::Receiver<ApprovalOutcome>>>,
+    requests: Mutex<Vec<ApprovalRequest>>,
+}
+
+impl Approvals for Desk {
+    fn request(&self, request: ApprovalRequest) -> Result<Hold, ApprovalError> {
+        let Some(outcome) = self.holds.lock().unwrap().pop_front() else { return Err(ApprovalError::TooMany(3)) };
+        let mut requests = self.requests.lock().unwrap();
+        requests.push(request);
+        let id = format!("a{}", requests.len()).into();
+        Ok(Hold { id, ttl_seconds: 60, outcome: Box::pin(async { outcome.await.expect("the people speak") }) })
+    }
+}
+
+struct Rig {
+    pipeline: Pipeline,
+    asked: Arc<Mutex<Vec<Vec<Grant>>>>,
+    log: Arc<Log>,
+    desk: Arc<Desk>,
+}
+
+/// Reads a text without its facts.
+fn read(text: &str) -> Arc<Statement> {
+    Arc::new(Statement::unread(Kind::Sql, text))
+}
+
+impl Rig {
+    fn new(answers: impl IntoIterator<Item = Answers>) -> Self {
+        let (asked, log, desk): (Arc<Mutex<_>>, Arc<Log>, Arc<Desk>) = Default::default();
+        let judge = Box::new(Script { answers: answers.into_iter().collect(), asked: asked.clone() });
+        let principal = Principal { name: "alice".into(), groups: vec![], credential: Credential::Scram };
+        let session = Session {
+            id: "s".into(),
+            protocol: "postgres",
+            principal,
+            target: Arc::new(Target { name: "shop".into(), labels: BTreeMap::new() }),
+            client_address: ([192, 0, 2, 1], 40000).into(),
+            reason: None,
+        };
+        let stats = Arc::new(Stats::default());
+        let pipeline = Pipeline::new(Arc::new(session), judge, Some(log.clone()), desk.clone(), stats);
+        Self { pipeline, asked, log, desk }
+    }
+
+    fn audit(&self, reply: Reply) {
+        self.log.replies.lock().unwrap().push_back(reply);
+    }
+
+    /// Somebody is there to decide one request.
+    fn people(&self) -> oneshot::Sender<ApprovalOutcome> {
+        let (people, outcome) = oneshot::channel();
+        self.desk.holds.lock().unwrap().push_back(outcome);
+        people
+    }
+
+    fn decide(&mut self) -> Decision {
+        let (sequence, phase) = (7, Phase::Execute);
+        let command = Command { sequence, phase, statement: read("select 1"), parameters: vec![] };
+        self.pipeline.decide(Arc::new(command), &read)
+    }
+
+    /// A decision that must wait.
+    fn waits(&mut self) -> Waiting {
+        match self.decide() {
+            Decision::Wait(waiting) => waiting,
+            other => panic!("it does not wait: {}", show(&other)),
+        }
+    }
+
+    fn poll(&mut self, waiting: &mut Waiting) -> Poll<Decision> {
+        self.pipeline.poll(waiting, &mut Context::from_waker(Waker::noop()), &read)
+    }
+
+    fn ready(&mut self, waiting: &mut Waiting) -> Decision {
+        match self.poll(waiting) {
+            Poll::Ready(decision) => decision,
+            Poll::Pending => panic!("it still waits"),
+        }
+    }
+
+    /// Allowed, denied, held, held now.
+    fn counts(&self) -> [u64; 4] {
+        let stats = &self.pipeline.stats;
+        [&stats.commands_allowed, &stats.commands_denied, &stats.commands_held, &stats.holds_active]
+            .map(|counter| counter.load(Ordering::Relaxed))
+    }
+}
+
+fn show(decision: &Decision) -> String {
+    match decision {
+        Decision::Go(go) => format!("go {}", go.permit.sequence()),
+        Decision::Deny(denial) => format!("{}: {}", denial.policy, denial.message),
+        Decision::Wait(waiting) => format!("wait {:?}", waiting.approval()),
+    }
+}
+
+fn review(policy: &'static str) -> (&'static str, Verdict) {
+    let (any_of, reuse) = (vec!["dba".into()], Reuse::Once);
+    (policy, Verdict::Review(Terms { any_of, quorum: 1, ttl_seconds: 60, reuse, reason: "r".into() }))
+}
+
+fn granted(policy: &str) -> ApprovalOutcome {
+    ApprovalOutcome::Granted(vec![Grant { policy: policy.into(), approvers: vec!["bob".into()] }])
+}
+
+const UNRECORDED: &str = "portcullis: commands are refused while the audit log cannot be written";
+
+#[test]
+fn what_is_allowed_and_recorded_goes() {
+    let mut rig = Rig::new([vec![("a", Verdict::Allow)]]);
+    let Decision::Go(go) = rig.decide() else { panic!("it does not go") };
+    assert_eq!((go.permit.sequence(), go.snapshot.generation(), go.rewrite.is_none()), (7, 1, true));
+    assert_eq!(rig.counts(), [1, 0, 0, 0]);
+    assert_eq!(rig.log.events.lock().unwrap()[0].outcome, "allow");
+}
+
+#[test]
+fn a_denial_is_recorded_and_needs_no_receipt() {
+    for reply in [None, Some(Reply::Fails)] {
+        let mut rig = Rig::new([vec![("a", Verdict::Deny("not today".into()))]]);
+        reply.into_iter().for_each(|reply| rig.audit(reply));
+        assert_eq!(show(&rig.decide()), "a: not today");
+        assert_eq!(rig.counts(), [0, 1, 0, 0]);
+        assert_eq!(rig.log.events.lock().unwrap()[0].message.as_deref(), Some("not today"));
+    }
+}
+
+#[test]
+fn what_cannot_be_recorded_is_denied_and_nobody_is_asked() {
+    for answers in [vec![], vec![review("a")], vec![("a", Verdict::Rewrite("select 2".into()))]] {
+        let mut rig = Rig::new([answers]);
+        let _people = rig.people();
+        rig.audit(Reply::Fails);
+        assert_eq!(show(&rig.decide()), UNRECORDED);
+        assert_eq!(rig.counts(), [0, 1, 0, 0]);
+        assert!(rig.desk.requests.lock().unwrap().is_empty());
+    }
+}
+
+#[test]
+fn a_command_waits_until_its_record_is_durable() {
+    let mut rig = Rig::new([vec![("a", Verdict::Rewrite("select 2".into()))]]);
+    let (disk, durable) = oneshot::channel();
+    rig.audit(Reply::Later(durable));
+    let mut waiting = rig.waits();
+    assert!(waiting.approval().is_none() && rig.poll(&mut waiting).is_pending());
+    assert_eq!(rig.counts(), [0, 0, 0, 0]);
+    disk.send(()).unwrap();
+    let Decision::Go(go) = rig.ready(&mut waiting) else { panic!("it does not go") };
+    assert_eq!((go.permit.sequence(), go.rewrite.map(|s| s.text.to_string())), (7, Some("select 2".into())));
+    assert_eq!(rig.counts(), [1, 0, 0, 0]);
+}
+
+#[test]
+fn a_record_that_is_lost_on_the_way_to_the_disk_is_a_denial() {
+    let mut rig = Rig::new([vec![]]);
+    let (disk, durable) = oneshot::channel();
+    rig.audit(Reply::Later(durable));
+    let mut waiting = rig.waits();
+    drop(disk);
+    assert_eq!(show(&rig.ready(&mut waiting)), UNRECORDED);
+    assert_eq!(rig.counts(), [0, 1, 0, 0]);
+}
+
+#[test]
+fn a_review_holds_the_exact_text_that_would_run() {
+    let mut rig = Rig::new([vec![("a", Verdict::Rewrite("select 2".into())), review("b"), review("c")]]);
+    let _people = rig.people();
+    let mut waiting = rig.waits();
+    assert_eq!(waiting.approval().map(|(id, ttl)| (&**id, ttl)), Some(("a1", 60)));
+    assert!(rig.poll(&mut waiting).is_pending());
+    assert_eq!(rig.counts(), [0, 0, 1, 1]);
+    let requests = rig.desk.requests.lock().unwrap();
+    let demands: Vec<&str> = requests[0].demands.iter().map(|demand| &*demand.policy).collect();
+    assert_eq!((requests[0].sequence, &*requests[0].text, demands), (7, "select 2", vec!["b", "c"]));
+    assert_eq!(requests[0].digest, waiting.command.digest("select 2"));
+}
+
+#[test]
+fn what_is_granted_is_asked_again_and_then_goes() {
+    let mut rig = Rig::new([vec![review("a")], vec![("a", Verdict::Allow)]]);
+    let people = rig.people();
+    let mut waiting = rig.waits();
+    people.send(granted("a")).unwrap();
+    let Decision::Go(go) = rig.ready(&mut waiting) else { panic!("it does not go") };
+    // The rows belong to the policies that spoke last.
+    assert_eq!((go.permit.sequence(), go.snapshot.generation()), (7, 2));
+    assert_eq!(rig.counts(), [1, 0, 1, 0]);
+    let ApprovalOutcome::Granted(grants) = granted("a") else { unreachable!() };
+    assert_eq!(*rig.asked.lock().unwrap(), [vec![], grants]);
+    let events = rig.log.events.lock().unwrap();
+    let recorded: Vec<_> = events.iter().map(|e| (&*e.outcome, e.approval.as_deref())).collect();
+    assert_eq!(recorded, [("review", None), ("allow", Some("a1"))]);
+}
+
+#[test]
+fn a_grant_is_not_enough() {
+    let denied = vec![("b", Verdict::Deny("too late".into()))];
+    for (second, reply, expected) in [
+        (denied, None, "b: too late"),
+        (vec![review("a")], None, "portcullis: the policies ask for the same approval again"),
+        (vec![("a", Verdict::Allow)], Some(Reply::Fails), UNRECORDED),
+        // Nobody can be asked a second time.
+        (vec![review("a"), review("b")], None, "portcullis: 3 approval requests are open already"),
+    ] {
+        let mut rig = Rig::new([vec![review("a")], second]);
+        let people = rig.people();
+        let mut waiting = rig.waits();
+        reply.into_iter().for_each(|reply| rig.audit(reply));
+        people.send(granted("a")).unwrap();
+        let decision = show(&rig.ready(&mut waiting));
+        assert!(decision.starts_with(expected), "{decision}");
+        let [allowed, denied, _, active] = rig.counts();
+        assert_eq!((allowed, denied, active), (0, 1, 0));
+    }
+}
+
+#[test]
+fn a_new_demand_after_an_approval_is_held_again() {
+    let mut rig = Rig::new([vec![review("a")], vec![review("a"), review("b")], vec![]]);
+    let (first, second) = (rig.people(), rig.people());
+    let mut waiting = rig.waits();
+    first.send(granted("a")).unwrap();
+    let Decision::Wait(mut waiting) = rig.ready(&mut waiting) else { panic!("it is not held again") };
+    assert_eq!(waiting.approval().map(|(id, _)| &**id), Some("a2"));
+    assert!(rig.poll(&mut waiting).is_pending());
+    assert_eq!(rig.counts(), [0, 0, 2, 1]);
+    second.send(granted("b")).unwrap();
+    assert_eq!(show(&rig.ready(&mut waiting)), "go 7");
+    assert_eq!(rig.counts(), [1, 0, 2, 0]);
+}
+
+#[test]
+fn a_grant_waits_for_the_disk_too() {
+    let mut rig = Rig::new([vec![review("a")], vec![]]);
+    let people = rig.people();
+    let mut waiting = rig.waits();
+    let (disk, durable) = oneshot::channel();
+    rig.audit(Reply::Later(durable));
+    people.send(granted("a")).unwrap();
+    let Decision::Wait(mut waiting) = rig.ready(&mut waiting) else { panic!("it does not wait for the disk") };
+    assert_eq!((waiting.approval(), rig.counts()), (None, [0, 0, 1, 0]));
+    disk.send(()).unwrap();
+    assert_eq!(show(&rig.ready(&mut waiting)), "go 7");
+}
+
+#[test]
+fn the_client_gets_the_reviewers_words() {
+    let denied = |reason: &str| ApprovalOutcome::Denied { by: "bob".into(), reason: reason.into() };
+    for (outcome, expected) in [
+        (denied("not on a Friday"), "portcullis: bob denied approval a1: not on a Friday"),
+        (denied(""), "portcullis: bob denied approval a1"),
+        (ApprovalOutcome::Expired, "portcullis: approval a1 expired before anybody decided"),
+    ] {
+        let mut rig = Rig::new([vec![review("a")]]);
+        let people = rig.people();
+        let mut waiting = rig.waits();
+        people.send(outcome).unwrap();
+        assert_eq!(show(&rig.ready(&mut waiting)), expected);
+        assert_eq!(rig.counts(), [0, 1, 1, 0]);
+        assert_eq!(rig.asked.lock().unwrap().len(), 1, "a refused command is not asked about again");
+    }
+}
+
+#[test]
+fn a_hold_that_is_given_up_is_withdrawn() {
+    let mut rig = Rig::new([vec![review("a")]]);
+    let people = rig.people();
+    let waiting = rig.waits();
+    assert!(!people.is_closed());
+    rig.pipeline.give_up(waiting);
+    assert!(people.is_closed());
+    assert_eq!(rig.counts(), [0, 0, 1, 0]);
+
+    let mut rig = Rig::new([vec![]]);
+    let (disk, durable) = oneshot::channel();
+    rig.audit(Reply::Later(durable));
+    let waiting = rig.waits();
+    rig.pipeline.give_up(waiting);
+    assert!(disk.is_closed());
+    assert_eq!(rig.counts(), [0, 0, 0, 0], "it never was a hold");
+}
+
+#[test]
+fn a_review_that_nobody_can_decide_is_a_denial() {
+    let mut rig = Rig::new([vec![review("a")]]);
+    assert!(show(&rig.decide()).starts_with("portcullis: 3 approval requests are open already"));
+    let [allowed, denied, _, active] = rig.counts();
+    assert_eq!((allowed, denied, active), (0, 1, 0));
+}
