@@ -89,7 +89,7 @@ fn client_logins() -> Vec<Vec<u8>> {
 
 fn server_logins() -> Vec<Vec<u8>> {
     let messages = |all: &[&[u8]]| all.iter().flat_map(|message| chunk(0, message)).collect::<Vec<u8>>();
-    let ready: [&[u8]; 3] = [b"Sserver_version\018\0", b"K\0\0\0\x01\0\0\0\x02", b"ZI"];
+    let ready: [&[u8]; 3] = [b"Sserver_version\x0018\0", b"K\0\0\0\x01\0\0\0\x02", b"ZI"];
     let after = |first: &[&[u8]]| messages(&[first, &ready[..]].concat());
     vec![
         after(&[b"R\0\0\0\0"]),

@@ -12,8 +12,11 @@ mod text;
 mod values;
 mod wire;
 
+/// A target: it panics on an input that shows a fault.
+pub type Target = fn(&[u8]);
+
 /// Every target with its name.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+pub const TARGETS: &[(&str, Target)] = &[
     ("batch", policy::batch),
     ("connect", login::connect),
     ("data_row", wire::data_row),
@@ -38,4 +41,25 @@ fn chunks(mut data: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
         data = rest;
         Some((flags, chunk))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use portcullis_wire::pg::login::Tls;
+    use portcullis_wire::sql;
+
+    use super::*;
+
+    /// Seeds that are refused at once would leave most of a decoder alone.
+    #[test]
+    fn seeds_are_accepted() {
+        let (steps, _) = login::log_in(&corpus::seeds("login")[0][1..], 1, Tls::Unavailable);
+        assert_eq!(steps.last().map(String::as_str), Some("Authenticated"));
+        for text in corpus::seeds("sql") {
+            let text = String::from_utf8(text[1..].to_vec()).unwrap();
+            assert!(sql::read(&text, sql::Lexing::default()).is_ok(), "{text}");
+        }
+        let manifest = String::from_utf8(corpus::seeds("manifest").remove(0)).unwrap();
+        assert!(toml::from_str::<portcullis_package::Manifest>(&manifest).is_ok());
+    }
 }

@@ -28,7 +28,7 @@ pub(crate) fn login(data: &[u8]) {
 }
 
 /// The steps of a login whose bytes come in pieces, and its output.
-fn log_in(bytes: &[u8], piece: usize, tls: Tls) -> (Vec<String>, Vec<u8>) {
+pub(crate) fn log_in(bytes: &[u8], piece: usize, tls: Tls) -> (Vec<String>, Vec<u8>) {
     let (mut login, mut input, mut steps, mut output) = (Login::new(tls), BytesMut::new(), vec![], vec![]);
     for part in bytes.chunks(piece) {
         input.extend_from_slice(part);

@@ -4,11 +4,11 @@
 
 use std::panic::catch_unwind;
 
-use portcullis_fuzz::TARGETS;
 use portcullis_fuzz::corpus::seeds;
+use portcullis_fuzz::{TARGETS, Target};
 
-/// Inputs for each target; about a second each without optimisation.
-const ROUNDS: u64 = 4000;
+/// Inputs for each target; a few seconds for all of them without optimisation.
+const ROUNDS: u64 = 10_000;
 const SEED: u64 = 0x706f_7274;
 const MAX_INPUT: usize = 2048;
 
@@ -80,7 +80,7 @@ fn variable(name: &str, default: u64) -> u64 {
 }
 
 /// The first input on which the target fails, in hexadecimal.
-fn failure(name: &str, target: fn(&[u8]), seed: u64, rounds: u64) -> Option<String> {
+fn failure(name: &str, target: Target, seed: u64, rounds: u64) -> Option<String> {
     let corpus = seeds(name);
     assert!(!corpus.is_empty(), "the target {name} has no seeds");
     let mut random = Random(seed);
@@ -102,7 +102,7 @@ fn failure(name: &str, target: fn(&[u8]), seed: u64, rounds: u64) -> Option<Stri
 fn every_target_holds() {
     let (seed, rounds) = (variable("PORTCULLIS_FUZZ_SEED", SEED), variable("PORTCULLIS_FUZZ_ROUNDS", ROUNDS));
     let failures: Vec<String> = std::thread::scope(|scope| {
-        let run = |(name, target): &(&'static str, fn(&[u8]))| {
+        let run = |(name, target): &(&'static str, Target)| {
             let (name, target) = (*name, *target);
             scope.spawn(move || failure(name, target, seed, rounds))
         };

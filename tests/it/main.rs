@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "what fails here is to fail the test")]
 
 mod approvals;
+mod attacks;
 mod chaos;
 mod drivers;
 mod logins;

@@ -59,7 +59,8 @@ impl Statement {
         self.functions.get_or_init(|| self.host.functions())
     }
 
-    pub(crate) fn has_where(&self) -> bool {
-        *self.has_where.get_or_init(|| self.host.has_where())
+    /// Whether an UPDATE or DELETE in it has no WHERE clause. The host need not be asked about what writes nothing.
+    pub(crate) fn lacks_where(&self) -> bool {
+        self.effects().contains(Effects::WRITE) && !*self.has_where.get_or_init(|| self.host.has_where())
     }
 }

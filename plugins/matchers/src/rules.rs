@@ -225,7 +225,7 @@ impl Conditions {
         if only_verbs || opaque == Opaque::Match && s.effects().contains(Effects::OPAQUE) {
             return Some(s.verb().to_owned());
         }
-        if !self.effects.is_empty() && !s.effects().intersects(self.effects) || self.missing_where && s.has_where() {
+        if !self.effects.is_empty() && !s.effects().intersects(self.effects) || self.missing_where && !s.lacks_where() {
             return None;
         }
         let mut what = s.verb().to_owned();
