@@ -177,11 +177,15 @@ impl ValueType {
         let valid = match self {
             Self::Bool => matches!(value, "t" | "f"),
             Self::Date => is_date(value),
-            Self::Integer { min, max } => value.parse::<i64>().is_ok_and(|n| (*min..=*max).contains(&n)),
+            Self::Integer { min, max } => {
+                !value.starts_with('+') && value.parse::<i64>().is_ok_and(|n| (*min..=*max).contains(&n))
+            }
             Self::Json => is_json(value),
             Self::Number => value.parse::<f64>().is_ok_and(f64::is_finite) && !value.starts_with('+'),
             Self::Other => false,
-            Self::Text { max_chars, .. } => max_chars.is_none_or(|m| value.chars().count() <= m as usize),
+            Self::Text { max_chars, .. } => {
+                !value.contains('\0') && max_chars.is_none_or(|m| value.chars().count() <= m as usize)
+            }
             Self::Timestamp => value.len() == 19 && value.get(..10).is_some_and(is_date) && is_time(&value[10..]),
             Self::Uuid => is_uuid(value),
         };
@@ -209,14 +213,18 @@ impl ValueType {
 
 fn is_date(text: &str) -> bool {
     let b = text.as_bytes();
-    let number = |r: std::ops::Range<usize>| text.get(r).and_then(|t| t.parse::<u32>().ok());
-    b.len() == 10
-        && b[4] == b'-'
-        && b[7] == b'-'
-        && b.iter().enumerate().all(|(i, c)| i == 4 || i == 7 || c.is_ascii_digit())
-        && number(0..4).is_some_and(|y| y > 0)
-        && number(5..7).is_some_and(|m| (1..=12).contains(&m))
-        && number(8..10).is_some_and(|d| (1..=28).contains(&d) || (d <= 31 && number(5..7) != Some(2)))
+    let number = |r: std::ops::Range<usize>| text.get(r).and_then(|t| t.parse::<u32>().ok()).unwrap_or(0);
+    let (year, month, day) = (number(0..4), number(5..7), number(8..10));
+    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    let days = match month {
+        2 if leap => 29,
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        1..=12 => 31,
+        _ => 0,
+    };
+    let digits = |(i, c): (usize, &u8)| if i == 4 || i == 7 { *c == b'-' } else { c.is_ascii_digit() };
+    b.len() == 10 && b.iter().enumerate().all(digits) && year > 0 && (1..=days).contains(&day)
 }
 
 fn is_time(text: &str) -> bool {

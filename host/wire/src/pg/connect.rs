@@ -11,6 +11,8 @@ use super::scram::MECHANISM;
 
 /// A hostile server may ask for endless hashing; PostgreSQL's own default is 4096.
 const MAX_ITERATIONS: u32 = 1_000_000;
+/// Servers report about 15.
+const MAX_PARAMETERS: usize = 256;
 const MESSAGE_LIMIT: usize = 64 << 10;
 
 /// A login to a server: write [`Connect::take_output`], feed [`Connect::handle`].
@@ -84,6 +86,9 @@ impl Connect {
                 b'R' => self.authenticate(fields)?,
                 b'S' => {
                     let name = fields.str()?.to_owned();
+                    if self.ready.parameters.len() >= MAX_PARAMETERS {
+                        return Err(WireError::Unexpected { tag, state: "so often during the login" }.into());
+                    }
                     self.ready.parameters.push((name, fields.str()?.to_owned()));
                 }
                 b'K' => self.ready.cancel_key = frame.body.to_vec(),
@@ -113,6 +118,8 @@ impl Connect {
                 self.accepted = true;
                 Ok(())
             }
+            // A server that knows the verifier has no need of the password: whoever asks for it now is another.
+            3 | 5 if self.scram.is_some() => Err(ConnectError::Scram("the server changed its method")),
             3 => {
                 let password = self.password()?.to_owned();
                 put(&mut self.output, b'p', |b| put_cstr(b, password.as_bytes()));
