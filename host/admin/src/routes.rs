@@ -227,7 +227,7 @@ async fn reload(State(app): Shared, caller: Caller) -> Answer {
 }
 
 fn audit(app: &App) -> Answer<&dyn AuditReader> {
-    let none = || Problem::new(StatusCode::NOT_FOUND, "this gateway keeps no audit; set `store.path` to keep one");
+    let none = || Problem::new(StatusCode::NOT_FOUND, "this gateway keeps no audit; it is off (`audit.enabled`)");
     app.services.audit.as_deref().ok_or_else(none)
 }
 

@@ -112,6 +112,7 @@ impl ApprovalDesk for Fake {
             target,
             text,
             digest,
+            parameters: vec![],
             demands,
             approvers,
             opened_ms,
@@ -334,7 +335,7 @@ async fn without_an_audit_there_is_nothing_to_show() {
     let running = start(false).await;
     for path in ["/v1/sessions/recent", "/v1/sessions/s1/events"] {
         let (status, body) = running.ask("aude", "GET", path, "").await;
-        assert!(status == 404 && body["error"].as_str().unwrap().contains("store.path"), "{body}");
+        assert!(status == 404 && body["error"].as_str().unwrap().contains("audit.enabled"), "{body}");
     }
 }
 

@@ -210,8 +210,11 @@ pub(crate) fn approval(view: &ApprovalView) -> String {
         line("ended", decided);
     }
     line("sha256", &view.digest);
-    out.push_str("what would run, with the parameters that the digest covers:\n");
+    out.push_str("what would run:\n");
     quote(&mut out, "", &view.text);
+    for (index, parameter) in view.parameters.iter().enumerate() {
+        quote(&mut out, &format!("${} = ", index + 1), parameter);
+    }
     out
 }
 

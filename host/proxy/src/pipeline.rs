@@ -181,6 +181,7 @@ impl Pipeline {
             session: self.session.clone(),
             sequence: command.sequence,
             digest: command.digest(&text),
+            parameters: command.parameters.iter().map(portcullis_verdict::Parameter::shown).collect(),
             text,
             demands,
         };

@@ -1,8 +1,9 @@
 //! The sessions that are open now: who they are, how to end them, and which cancel keys are theirs.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::SystemTime;
 
 use portcullis_verdict::{LiveSession, Session, SessionControl};
@@ -37,7 +38,9 @@ struct Entry {
     session: Arc<Session>,
     opened_ms: u64,
     commands: Arc<AtomicU64>,
-    control: mpsc::Sender<Control>,
+    control: mpsc::UnboundedSender<Control>,
+    /// A cancel is in the queue: another would add nothing.
+    cancelling: Arc<AtomicBool>,
     key: Vec<u8>,
 }
 
@@ -46,9 +49,21 @@ pub(crate) struct Place {
     registry: Arc<Registry>,
     id: Arc<str>,
     /// What others ask of the session.
-    pub(crate) control: mpsc::Receiver<Control>,
+    control: mpsc::UnboundedReceiver<Control>,
+    cancelling: Arc<AtomicBool>,
     /// Counts its commands, for the list of live sessions.
     pub(crate) commands: Arc<AtomicU64>,
+}
+
+impl Place {
+    /// What others ask of the session, in order.
+    pub(crate) fn poll_control(&mut self, cx: &mut Context<'_>) -> Poll<Option<Control>> {
+        let control = self.control.poll_recv(cx);
+        if let Poll::Ready(Some(Control::Cancel)) = control {
+            self.cancelling.store(false, Ordering::Release);
+        }
+        control
+    }
 }
 
 impl Drop for Place {
@@ -71,7 +86,8 @@ impl Registry {
 
     /// Adds a session with its cancel key; `None` if its target has `max` sessions already.
     pub(crate) fn join(self: &Arc<Self>, session: &Arc<Session>, key: Vec<u8>, max: usize) -> Option<Place> {
-        let (sender, control) = mpsc::channel(8);
+        let (sender, control) = mpsc::unbounded_channel();
+        let cancelling = Arc::new(AtomicBool::new(false));
         let commands = Arc::new(AtomicU64::new(0));
         let mut inner = self.lock();
         let count = inner.per_target.entry(session.target.name.clone()).or_default();
@@ -80,25 +96,33 @@ impl Registry {
         }
         *count += 1;
         inner.keys.insert(key.clone(), session.id.clone());
-        let entry =
-            Entry { session: session.clone(), opened_ms: now_ms(), commands: commands.clone(), control: sender, key };
+        let entry = Entry {
+            session: session.clone(),
+            opened_ms: now_ms(),
+            commands: commands.clone(),
+            control: sender,
+            cancelling: cancelling.clone(),
+            key,
+        };
         inner.sessions.insert(session.id.clone(), entry);
-        Some(Place { registry: self.clone(), id: session.id.clone(), control, commands })
+        Some(Place { registry: self.clone(), id: session.id.clone(), control, cancelling, commands })
     }
 
     /// Passes a cancel request on to the session that the key belongs to. An unknown key is ignored, as the protocol demands.
     pub(crate) fn cancel(&self, key: &[u8]) {
         let inner = self.lock();
-        if let Some(entry) = inner.keys.get(key).and_then(|id| inner.sessions.get(id)) {
-            // A full queue holds a cancel already.
-            let _ = entry.control.try_send(Control::Cancel);
+        if let Some(entry) = inner.keys.get(key).and_then(|id| inner.sessions.get(id))
+            && !entry.cancelling.swap(true, Ordering::AcqRel)
+        {
+            // A session that ends does not listen any more.
+            let _ = entry.control.send(Control::Cancel);
         }
     }
 
     /// Asks every session to end when nothing is under way, or at once.
     pub(crate) fn end_all(&self, control: &Control) {
         for entry in self.lock().sessions.values() {
-            let _ = entry.control.try_send(control.clone());
+            let _ = entry.control.send(control.clone());
         }
     }
 
@@ -124,7 +148,7 @@ impl SessionControl for Registry {
     fn kill(&self, id: &str, by: &str) -> bool {
         let inner = self.lock();
         let entry = inner.sessions.get(id);
-        entry.is_some_and(|entry| entry.control.try_send(Control::Kill(by.to_owned())).is_ok())
+        entry.is_some_and(|entry| entry.control.send(Control::Kill(by.to_owned())).is_ok())
     }
 }
 

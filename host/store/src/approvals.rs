@@ -325,6 +325,7 @@ fn open_record(id: Arc<str>, number: u64, request: ApprovalRequest, now: u64, tt
         target: session.target.name.clone(),
         text: request.text,
         digest: request.digest,
+        parameters: request.parameters,
         demands: request.demands,
         given: Vec::new(),
         opened_ms: now,

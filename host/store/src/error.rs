@@ -15,13 +15,13 @@ pub enum StoreError {
         reason: String,
     },
     /// It is a database of another program.
-    #[error("{path} is a database, but not a store of portcullis; name another file as `store.path`")]
+    #[error("{path} is a database, but not a store of portcullis; name another directory as `data_dir`")]
     Foreign {
         /// The file.
         path: PathBuf,
     },
     /// Another process has it open.
-    #[error("the store {path} is open in another process; stop that one, or name another file as `store.path`")]
+    #[error("the store {path} is open in another process; stop that one, or name another directory as `data_dir`")]
     InUse {
         /// The file.
         path: PathBuf,

@@ -31,6 +31,7 @@ pub(crate) struct Record {
     pub(crate) target: String,
     pub(crate) text: Arc<str>,
     pub(crate) digest: String,
+    pub(crate) parameters: Vec<String>,
     pub(crate) demands: Vec<Demand>,
     pub(crate) given: Vec<Given>,
     pub(crate) opened_ms: u64,
@@ -89,6 +90,7 @@ impl Record {
             target: self.target.clone(),
             text: self.text.to_string(),
             digest: self.digest.clone(),
+            parameters: self.parameters.clone(),
             demands: self.demands.clone(),
             approvers: self.given.iter().map(|g| g.by.clone()).collect(),
             opened_ms: self.opened_ms,
@@ -366,7 +368,7 @@ mod tests {
         "0101ac020301730b636c69656e74206c656674",
         "0101ac0204017302026b370664656e69656403626f62026e6f",
     ];
-    const GOLDEN_APPROVAL: &str = "0101026b370001730203616e6e066f72646572730c64726f70207461626c6520740264310101700103646261013c010c6368616e67657320646174610103626f62026f6b07010005e5d40300010f617070726f76656420627920626f62";
+    const GOLDEN_APPROVAL: &str = "0101026b370001730203616e6e066f72646572730c64726f70207461626c652074026431000101700103646261013c010c6368616e67657320646174610103626f62026f6b07010005e5d40300010f617070726f76656420627920626f62";
 
     fn record() -> Record {
         let given = Given { by: "bob".into(), reason: "ok".into(), at_ms: 7, demands: vec![0] };
@@ -380,6 +382,7 @@ mod tests {
             target: "orders".into(),
             text: "drop table t".into(),
             digest: "d1".into(),
+            parameters: vec![],
             demands: vec![demand("p", &["dba"], 1, 60, Reuse::SameCommand)],
             given: vec![given],
             opened_ms: 5,

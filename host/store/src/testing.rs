@@ -266,6 +266,7 @@ pub(crate) fn request(session: &str, digest: &str, demands: Vec<Demand>) -> Appr
         sequence: 3,
         text: "drop table t".into(),
         digest: digest.into(),
+        parameters: vec![],
         demands,
     }
 }

@@ -53,6 +53,8 @@ pub struct ApprovalRequest {
     pub text: Arc<str>,
     /// The SHA-256 of everything that will run: text and parameters, in hexadecimal.
     pub digest: String,
+    /// The bound parameters as a reviewer reads them; see [`crate::Parameter::shown`].
+    pub parameters: Vec<String>,
     /// What must be met, all of it.
     pub demands: Vec<Demand>,
 }
@@ -175,6 +177,8 @@ pub struct ApprovalView {
     pub text: String,
     /// The SHA-256 of text and parameters.
     pub digest: String,
+    /// The bound parameters as a reviewer reads them.
+    pub parameters: Vec<String>,
     /// What must be met.
     pub demands: Vec<Demand>,
     /// Who approved so far.

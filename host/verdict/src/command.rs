@@ -80,6 +80,24 @@ pub struct Parameter {
     pub binary: bool,
 }
 
+impl Parameter {
+    /// The value for people: `NULL`, the text, or the binary format's bytes in hexadecimal after `\x`; at most 1000 characters.
+    pub fn shown(&self) -> String {
+        const MOST: usize = 1000;
+        let text = match &self.value {
+            None => return "NULL".into(),
+            Some(bytes) if self.binary => {
+                bytes.iter().take(MOST / 2).fold("\\x".to_owned(), |text, byte| text + &format!("{byte:02x}"))
+            }
+            Some(bytes) => String::from_utf8_lossy(bytes.get(..4 * MOST).unwrap_or(bytes)).into_owned(),
+        };
+        match text.char_indices().nth(MOST) {
+            Some((cut, _)) => format!("{}…", text.get(..cut).unwrap_or_default()),
+            None => text,
+        }
+    }
+}
+
 /// A command's text and what the host read in it.
 #[derive(Clone, Debug)]
 pub struct Statement {

@@ -4,7 +4,7 @@ use portcullis_verdict::{self as verdict, Command, Facts, Phase, ResultSet, Stat
 use wasmtime::component::Resource;
 use wasmtime::{Result, bail, format_err};
 
-use super::{Host, wit};
+use super::{Host, Question, wit};
 use wit::facts;
 
 impl Host {
@@ -21,13 +21,15 @@ impl Host {
     }
 
     /// The facts of the command; `None` if it could not be read, which is remembered.
-    fn facts(&mut self) -> Result<Option<Arc<Facts>>> {
-        let facts = self.command()?.1.facts.clone();
-        if let Err(why) = &facts.sql {
-            self.question.unread.get_or_insert_with(|| why.clone());
+    fn facts(&mut self) -> Result<Option<&Facts>> {
+        let Question { command: Some((_, statement)), unread, .. } = &mut self.question else {
+            bail!("there is no command to ask about");
+        };
+        if let Err(why) = &statement.facts.sql {
+            unread.get_or_insert_with(|| why.clone());
             return Ok(None);
         }
-        Ok(Some(facts))
+        Ok(Some(&statement.facts))
     }
 
     fn statement(&self, handle: &Resource<facts::SqlStatement>) -> Result<&verdict::SqlStatement> {

@@ -554,13 +554,13 @@ impl Session {
 
     /// Writes what can be written, reads what may be read, and sees whether anything else has come.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Woken> {
+        if let Poll::Ready(Some(control)) = self.place.poll_control(cx) {
+            return Poll::Ready(Woken::Control(control));
+        }
         match self.poll_io(cx) {
             Err(end) => return Poll::Ready(Woken::End(end)),
             Ok(true) => return Poll::Ready(Woken::Io),
             Ok(false) => {}
-        }
-        if let Poll::Ready(Some(control)) = self.place.control.poll_recv(cx) {
-            return Poll::Ready(Woken::Control(control));
         }
         if let Some((command, mut waiting)) = self.waiting.take() {
             let facts = self.shared.facts.clone();
