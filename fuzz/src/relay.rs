@@ -10,7 +10,14 @@ use portcullis_wire::pg::rows::{self, Cell};
 
 use crate::chunks;
 
-const LIMITS: Limits = Limits { client_message: 4096, server_message: 4096, pipeline: 20, prepared: 4, batch_rows: 3 };
+const LIMITS: Limits = Limits {
+    client_message: 4096,
+    server_message: 4096,
+    pipeline: 20,
+    prepared: 4,
+    prepared_bytes: 1000,
+    batch_rows: 3,
+};
 /// What stands in the place of a denied command.
 const NEVER_VALID: &[u8] = b"portcullis: denied";
 const REWRITTEN: &str = "select 'rewritten'";

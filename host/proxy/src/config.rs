@@ -94,6 +94,8 @@ pub struct Limits {
     pub hold_bytes: usize,
     /// Prepared statements and portals of a session.
     pub prepared: usize,
+    /// Bytes of their texts and parameters.
+    pub prepared_bytes: usize,
     /// Without a byte from the client while no command is under way; `None` for ever.
     pub idle: Option<Duration>,
     /// For a peer that takes no byte.
@@ -113,6 +115,7 @@ impl Default for Limits {
             pipeline: 10_000,
             hold_bytes: 1 << 20,
             prepared: 10_000,
+            prepared_bytes: 64 << 20,
             idle: None,
             write_stall: Duration::from_secs(60),
             drain: Duration::from_secs(10),

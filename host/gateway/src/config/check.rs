@@ -248,6 +248,7 @@ fn limits(file: &File, report: &mut Report) {
         ("pipeline", limits.pipeline as u64, 1),
         ("hold_bytes", limits.hold_bytes as u64, 1),
         ("prepared", limits.prepared as u64, 1),
+        ("prepared_bytes", limits.prepared_bytes as u64, 1024),
         ("write_stall_s", limits.write_stall_s, 1),
         ("open_approvals", limits.open_approvals as u64, 1),
     ];

@@ -282,6 +282,8 @@ pub(crate) struct Limits {
     pub(crate) hold_bytes: usize,
     /// Prepared statements and portals of a session.
     pub(crate) prepared: usize,
+    /// Bytes of the texts of a session's prepared statements and the parameters of its portals
+    pub(crate) prepared_bytes: usize,
     /// Seconds without a byte from a client that has nothing under way; 0 for ever.
     pub(crate) idle_s: u64,
     /// Seconds for a peer that takes no byte.
@@ -304,6 +306,7 @@ impl Default for Limits {
             pipeline: proxy.pipeline,
             hold_bytes: proxy.hold_bytes,
             prepared: proxy.prepared,
+            prepared_bytes: proxy.prepared_bytes,
             idle_s: proxy.idle.map_or(0, |idle| idle.as_secs()),
             write_stall_s: proxy.write_stall.as_secs(),
             drain_s: proxy.drain.as_secs(),

@@ -84,6 +84,7 @@ fn limits(limits: &model::Limits) -> Limits {
         pipeline: limits.pipeline,
         hold_bytes: limits.hold_bytes,
         prepared: limits.prepared,
+        prepared_bytes: limits.prepared_bytes,
         idle: (limits.idle_s > 0).then(|| Duration::from_secs(limits.idle_s)),
         write_stall: Duration::from_secs(limits.write_stall_s),
         drain: Duration::from_secs(limits.drain_s),

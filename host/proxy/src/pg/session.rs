@@ -174,6 +174,7 @@ impl Session {
             server_message: shared.limits.server_message_bytes,
             pipeline: shared.limits.pipeline,
             prepared: shared.limits.prepared,
+            prepared_bytes: shared.limits.prepared_bytes,
             batch_rows: 1024,
         });
         let parameters = std::mem::take(&mut upstream.ready.parameters);

@@ -262,11 +262,8 @@ impl Relay {
         fields.bytes(count * 4)?;
         fields.end()?;
         let Ok(text) = std::str::from_utf8(text) else { return Ok(self.take_wrong(not_utf8())) };
-        if self.names.is_full(self.limits.prepared) && !name.is_empty() {
-            let limit = self.limits.prepared;
-            let fault =
-                Fault::error("53400", format!("the session has {limit} prepared statements, which is the limit"));
-            return Ok(self.take_wrong(fault.with_hint("deallocate some, or raise limits.prepared")));
+        if let Some(limit) = self.names.full(&self.pending, &self.limits, name, text.len()) {
+            return Ok(self.take_wrong(too_many(&limit)));
         }
         let parse = Parse {
             name: name.to_vec(),
@@ -292,6 +289,10 @@ impl Relay {
                 Lookup::Missing => return Ok(self.take_wrong(unknown("26000", "prepared statement", name))),
             },
         };
+        let full = self.names.full(&self.pending, &self.limits, portal, fields.rest().len());
+        if let (Some(limit), true) = (full, self.unit.is_empty()) {
+            return Ok(self.take_wrong(too_many(&limit)));
+        }
         let parsed = Portal::parse(statement, fields.rest())?;
         self.unit.add(frame, Reply::Bind);
         self.unit.portal = Some((portal.to_vec(), Arc::new(parsed)));
@@ -479,6 +480,11 @@ impl Relay {
         self.to_server.extend_from_slice(frame.raw);
         self.unsettled = true;
     }
+}
+
+fn too_many(limit: &str) -> Fault {
+    Fault::error("53400", format!("the session has reached its limit of {limit}"))
+        .with_hint("deallocate or close some, or raise the limit")
 }
 
 fn not_utf8() -> Fault {

@@ -54,6 +54,8 @@ pub struct Limits {
     pub pipeline: usize,
     /// Prepared statements of a session, and portals.
     pub prepared: usize,
+    /// Bytes of their texts and parameters.
+    pub prepared_bytes: usize,
     /// Rows that are looked at in one piece.
     pub batch_rows: usize,
 }

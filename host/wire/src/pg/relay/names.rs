@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
-use super::Pending;
+use super::{Limits, Pending};
 use crate::pg::frame::{Fields, WireError};
 use crate::pg::message::Shape;
 
@@ -39,6 +39,10 @@ impl Prepared {
     /// Whether the text could be read when it was sent; `None` before that.
     pub(super) fn readable(&self) -> Option<bool> {
         self.sent.get().map(|sent| sent.readable)
+    }
+
+    fn bytes(&self) -> usize {
+        self.text().map_or(0, |text| text.len())
     }
 
     fn may_rename(&self) -> bool {
@@ -84,6 +88,10 @@ impl Portal {
         format_codes(&mut fields)?;
         fields.end()?;
         Ok(Self { statement, parameters, shape: OnceLock::new() })
+    }
+
+    fn bytes(&self) -> usize {
+        self.parameters.iter().flat_map(|p| &p.value).map(Bytes::len).sum()
     }
 
     /// The parameters, in order.
@@ -189,8 +197,32 @@ impl Names {
         }
     }
 
-    pub(super) fn is_full(&self, limit: usize) -> bool {
-        self.statements.len() >= limit || self.portals.len() >= limit
+    /// Which limit leaves no room for another statement or portal with this many bytes of text or parameters, with what is under way.
+    /// One without a name takes the place of the one before it, so only its bytes count.
+    pub(super) fn full(
+        &self,
+        pending: &VecDeque<Pending>,
+        limits: &Limits,
+        name: &[u8],
+        bytes: usize,
+    ) -> Option<String> {
+        let (mut count, mut held) = (self.statements.len().max(self.portals.len()), bytes);
+        held += self.statements.values().map(|s| s.bytes()).sum::<usize>();
+        held += self.portals.values().map(|p| p.bytes()).sum::<usize>();
+        for entry in pending {
+            let more = match entry {
+                Pending::Parse { statement, .. } => statement.bytes(),
+                Pending::Bind { portal, .. } => portal.bytes(),
+                _ => continue,
+            };
+            (count, held) = (count + 1, held + more);
+        }
+        let Limits { prepared, prepared_bytes, .. } = limits;
+        if count >= *prepared && !name.is_empty() {
+            return Some(format!("{prepared} prepared statements or portals (limits.prepared)"));
+        }
+        let message = || format!("{prepared_bytes} bytes of prepared statements and portals (limits.prepared_bytes)");
+        (held > *prepared_bytes).then(message)
     }
 }
 

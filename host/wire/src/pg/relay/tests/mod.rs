@@ -11,8 +11,14 @@ use crate::pg::frame::next;
 use crate::pg::message::{put_query, sqlstate};
 use crate::pg::rows;
 
-const LIMITS: Limits =
-    Limits { client_message: 4096, server_message: 4096, pipeline: 100, prepared: 10, batch_rows: 2 };
+const LIMITS: Limits = Limits {
+    client_message: 4096,
+    server_message: 4096,
+    pipeline: 100,
+    prepared: 10,
+    prepared_bytes: 1000,
+    batch_rows: 2,
+};
 
 /// What the driver does in a test.
 #[derive(Clone, Copy)]
@@ -310,6 +316,20 @@ fn a_name_that_the_server_does_not_have_runs_nothing() {
         [bind("", "s"), execute("", 0), bare(b'S')].concat(),
     ];
     always(OPEN, &script, "1 ZI C ZI E26000 ZI");
+}
+
+#[test]
+fn names_are_bounded_in_number_and_bytes() {
+    let big = format!("select {:0>500}", 1);
+    let script = [parse("a", &big), bare(b'S'), parse("b", &big), bare(b'S'), query("select 0")];
+    let rig = always(OPEN, &script, "1 ZI E53400 ZI T C ZI");
+    assert_eq!(rig.server.ran.iter().filter(|t| **t == big).count(), 1);
+    let mut script = vec![query("begin"), parse("", "select 1")];
+    script.extend((0..11).map(|n| [bind(&format!("p{n}"), ""), bare(b'H')].concat()));
+    script.push(bare(b'S'));
+    let bytes = script.concat();
+    let rig = Rig::new(OPEN).play(&bytes, 16);
+    assert!(rig.story().ends_with("2 2 2 2 2 2 2 2 2 2 E53400 ZE"), "{}", rig.story());
 }
 
 #[test]
