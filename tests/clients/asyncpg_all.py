@@ -6,7 +6,7 @@ import asyncpg
 
 
 async def main():
-    conn = await asyncpg.connect(ssl=False)
+    conn = await asyncpg.connect()
     row = await conn.fetchrow("select id, email, card, born from customers where id = $1", 1)
     assert row["email"] == "a***@example.com" and row["card"] == "***************1111", row
     statement = await conn.prepare("select email as e from customers where id = $1")
@@ -36,7 +36,7 @@ async def main():
     assert await conn.fetchval("select 3") == 3
     await conn.close()
 
-    pool = await asyncpg.create_pool(min_size=4, max_size=4, ssl=False)
+    pool = await asyncpg.create_pool(min_size=4, max_size=4)
     values = await asyncio.gather(*(pool.fetchval("select $1::int", n) for n in range(100)))
     assert values == list(range(100)), values
     await pool.close()

@@ -3,9 +3,12 @@
 const assert = require("node:assert");
 const { Client, Pool } = require("pg");
 
+// The test's certificate is by nobody whom Node.js knows.
+const ssl = process.env.PGSSLMODE === "require" ? { rejectUnauthorized: false } : false;
+
 async function main() {
   for (const binary of [false, true]) {
-    const client = new Client({ binary });
+    const client = new Client({ binary, ssl });
     await client.connect();
     const one = await client.query({
       name: "customer",
@@ -19,7 +22,7 @@ async function main() {
     assert.strictEqual((await client.query("select 5::int as n")).rows[0].n, 5);
     await client.end();
   }
-  const pool = new Pool({ max: 3 });
+  const pool = new Pool({ max: 3, ssl });
   const rows = await Promise.all([...Array(50).keys()].map((n) => pool.query("select $1::int as n", [n])));
   assert.deepStrictEqual(rows.map((r) => r.rows[0].n), [...Array(50).keys()]);
   await pool.end();

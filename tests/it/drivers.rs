@@ -2,21 +2,32 @@
 
 use std::process::Command;
 
-use portcullis_tests::gateway::{Gateway, USER_PASSWORD};
+use portcullis_tests::gateway::{Gateway, Options, USER_PASSWORD};
+use portcullis_tests::place::Scratch;
 use portcullis_tests::{clients, nothing_may_be_missing, place};
 
-use crate::support::{guarded, shop};
+use crate::support::{Authority, guarded, shop, write_private};
 
-/// Runs a driver's script, which prints `ok` at its end.
-fn run(mut command: Command, script: &str) {
-    let postgres = shop();
-    let gateway = Gateway::start(guarded(&postgres)).unwrap();
-    let path = place::root().join("tests/clients").join(script);
-    command.arg(path).env("PGHOST", "127.0.0.1").env("PGPORT", gateway.port.to_string());
-    command.env("PGUSER", "alice").env("PGDATABASE", "shop").env("PGPASSWORD", USER_PASSWORD);
-    let output = command.output().unwrap();
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success() && out.trim_end().ends_with("ok"), "{script}:\n{out}{err}");
+/// Runs a driver's script, which prints `ok` at its end, in plain text and over TLS.
+fn run(command: impl Fn() -> Command, script: &str) {
+    for mode in ["disable", "require"] {
+        let postgres = shop();
+        let scratch = Scratch::new("driver").unwrap();
+        let (certificate, key) = Authority::new().issue("localhost", true);
+        write_private(&scratch, "server.crt", &certificate);
+        write_private(&scratch, "server.key", &key);
+        let tls = "[postgres.tls]\ncertificate = \"server.crt\"\nkey = \"file:server.key\"\n";
+        let options = guarded(&postgres);
+        let listener = if mode == "require" { tls.to_owned() } else { String::new() };
+        let gateway = Gateway::start_in(scratch, Options { listener, ..options }).unwrap();
+        let mut command = command();
+        command.arg(place::root().join("tests/clients").join(script)).env("PGSSLMODE", mode);
+        command.env("PGHOST", "127.0.0.1").env("PGPORT", gateway.port.to_string());
+        command.env("PGUSER", "alice").env("PGDATABASE", "shop").env("PGPASSWORD", USER_PASSWORD);
+        let output = command.output().unwrap();
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success() && out.trim_end().ends_with("ok"), "{script} with TLS {mode}:\n{out}{err}");
+    }
 }
 
 fn skipped(what: &str) {
@@ -27,7 +38,7 @@ fn skipped(what: &str) {
 #[test]
 fn psycopg() {
     match clients::python() {
-        Some(python) => run(Command::new(python), "psycopg_3.py"),
+        Some(python) => run(|| Command::new(&python), "psycopg_3.py"),
         None => skipped("psycopg"),
     }
 }
@@ -35,7 +46,7 @@ fn psycopg() {
 #[test]
 fn asyncpg() {
     match clients::python() {
-        Some(python) => run(Command::new(python), "asyncpg_all.py"),
+        Some(python) => run(|| Command::new(&python), "asyncpg_all.py"),
         None => skipped("asyncpg"),
     }
 }
@@ -43,11 +54,14 @@ fn asyncpg() {
 #[test]
 fn node_postgres() {
     match clients::node() {
-        Some(directory) => {
-            let mut node = Command::new("node");
-            node.env("NODE_PATH", directory.join("node_modules"));
-            run(node, "node_postgres.js");
-        }
+        Some(directory) => run(
+            || {
+                let mut node = Command::new("node");
+                node.env("NODE_PATH", directory.join("node_modules"));
+                node
+            },
+            "node_postgres.js",
+        ),
         None => skipped("node-postgres"),
     }
 }

@@ -1,39 +1,10 @@
 //! Who gets in, on either side.
 
-use std::fs;
-
 use portcullis_tests::gateway::{Gateway, Options};
 use portcullis_tests::place::Scratch;
 use portcullis_tests::postgres::{self, Postgres};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SanType};
 
-use crate::support::{SHOP, common, shop};
-
-/// A certificate authority for a test.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
-
-impl Authority {
-    fn new() -> Self {
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
-    }
-
-    fn pem(&self) -> String {
-        self.0.pem()
-    }
-
-    /// A certificate and its key for a name, and for 127.0.0.1 if it is a server's.
-    fn issue(&self, name: &str, server: bool) -> (String, String) {
-        let mut params = CertificateParams::new(if server { vec!["localhost".to_owned()] } else { vec![] }).unwrap();
-        params.distinguished_name.push(DnType::CommonName, name);
-        if server {
-            params.subject_alt_names.push(SanType::IpAddress([127, 0, 0, 1].into()));
-        }
-        let key = KeyPair::generate().unwrap();
-        (params.signed_by(&key, &self.0).unwrap().pem(), key.serialize_pem())
-    }
-}
+use crate::support::{Authority, SHOP, common, shop, write_private};
 
 /// psql's own error for a connection with these extra parameters.
 fn connect(gateway: &Gateway, user: &str, more: &str) -> (String, String) {
@@ -99,13 +70,7 @@ fn tls_protects_both_sides() {
     let postgres =
         Postgres::start(&postgres::Options { tls, setup: SHOP.into(), ..postgres::Options::default() }).unwrap();
     let scratch = Scratch::new("tls").unwrap();
-    let write = |name: &str, text: &str| {
-        use std::os::unix::fs::PermissionsExt as _;
-        let path = scratch.path().join(name);
-        fs::write(&path, text).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-        path.display().to_string()
-    };
+    let write = |name: &str, text: &str| write_private(&scratch, name, text);
     let ca = write("ca.crt", &authority.pem());
     write("server.crt", &certificate);
     write("server.key", &key);

@@ -1,9 +1,13 @@
 //! What several tests need.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use portcullis_tests::gateway::{Gateway, Options};
+use portcullis_tests::place::Scratch;
 use portcullis_tests::postgres::{self, Postgres};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SanType};
 
 /// The sample data of the quickstart.
 pub(crate) const SHOP: &str = include_str!("../../examples/quickstart/shop.sql");
@@ -48,4 +52,38 @@ pub(crate) fn common() -> Arc<Common> {
     let common = Arc::new(Common { gateway: Gateway::start(guarded(&postgres)).unwrap(), postgres });
     *shared = Arc::downgrade(&common);
     common
+}
+
+/// A certificate authority for a test.
+pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl Authority {
+    pub(crate) fn new() -> Self {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    pub(crate) fn pem(&self) -> String {
+        self.0.pem()
+    }
+
+    /// A certificate and its key for a name, and for 127.0.0.1 if it is a server's.
+    pub(crate) fn issue(&self, name: &str, server: bool) -> (String, String) {
+        let mut params = CertificateParams::new(if server { vec!["localhost".to_owned()] } else { vec![] }).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        if server {
+            params.subject_alt_names.push(SanType::IpAddress([127, 0, 0, 1].into()));
+        }
+        let key = KeyPair::generate().unwrap();
+        (params.signed_by(&key, &self.0).unwrap().pem(), key.serialize_pem())
+    }
+}
+
+/// Writes a file that only its owner may read, and gives its path.
+pub(crate) fn write_private(scratch: &Scratch, name: &str, text: &str) -> String {
+    let path = scratch.path().join(name);
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    path.display().to_string()
 }
