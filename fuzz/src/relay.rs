@@ -147,7 +147,8 @@ impl Rig {
         let passage = Passage { plan_rows: !open, copy_out: open, readable: true };
         let text = if flags & flag::REWRITE == 0 { &*question.text } else { REWRITTEN };
         if flags & flag::DENY != 0 {
-            return self.relay.answer(Answer::Deny(Fault::error("42501", "no")));
+            self.relay.answer(Answer::Deny(Fault::error("42501", "no")));
+            return;
         }
         self.texts.insert(text.to_owned());
         self.under_way.insert(question.sequence);

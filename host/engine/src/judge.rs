@@ -163,6 +163,11 @@ impl Judge for SessionJudge {
         }
     }
 
+    fn edits(&self, snapshot: &Snapshot) -> bool {
+        // A set that is not ours is denied where its rows are asked about.
+        !self.deciding(snapshot).is_ok_and(|(_, chain)| chain.iter().all(|p| !p.edits()))
+    }
+
     fn open(&mut self) -> Ruling {
         let set = self.current();
         let mut ruling = Chain::new(0, Phase::Execute, set.snapshot());

@@ -19,7 +19,7 @@ type PolicyChain = Arc<[Arc<Policy>]>;
 
 impl SessionJudge {
     /// The chain that decided a command, which also decides on its rows.
-    fn deciding(&self, snapshot: &Snapshot) -> Result<(Arc<Installed>, PolicyChain), Denial> {
+    pub(crate) fn deciding(&self, snapshot: &Snapshot) -> Result<(Arc<Installed>, PolicyChain), Denial> {
         let set = Installed::of(snapshot);
         set.and_then(|set| self.chain_of(&set).map(|chain| (set, chain)))
             .ok_or_else(|| Denial::by_gateway("the policies that decided this command are not known"))

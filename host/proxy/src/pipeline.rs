@@ -1,5 +1,10 @@
 //! The way of every command of every protocol: decide, record, hold if people must approve, decide again, permit.
 
+/// What would run.
+fn final_text<'a>(command: &'a Command, ruling: &'a Ruling) -> &'a Arc<str> {
+    ruling.rewrite.as_ref().map_or(&command.statement.text, |statement| &statement.text)
+}
+
 #[cfg(test)]
 mod tests;
 
@@ -49,15 +54,22 @@ pub(crate) struct Waiting {
 }
 
 enum State {
-    Approval(Hold),
-    Disk { receipt: Pin<Box<dyn Future<Output = Result<Receipt, AuditError>> + Send>>, ruling: Ruling },
+    /// The digest is of what the people see, and of nothing else that may run.
+    Approval {
+        hold: Hold,
+        digest: String,
+    },
+    Disk {
+        receipt: Pin<Box<dyn Future<Output = Result<Receipt, AuditError>> + Send>>,
+        ruling: Ruling,
+    },
 }
 
 impl Waiting {
     /// The approval that it waits for, with the seconds that are left at the start.
     pub(crate) fn approval(&self) -> Option<(&Arc<str>, u32)> {
         match &self.state {
-            State::Approval(hold) => Some((&hold.id, hold.ttl_seconds)),
+            State::Approval { hold, .. } => Some((&hold.id, hold.ttl_seconds)),
             State::Disk { .. } => None,
         }
     }
@@ -92,11 +104,11 @@ impl Pipeline {
                 Ok(receipt) => self.permit(ruling, receipt),
                 Err(error) => self.unrecorded(&error),
             },
-            State::Approval(hold) => {
+            State::Approval { hold, digest } => {
                 let outcome = std::task::ready!(hold.outcome.as_mut().poll(cx));
-                let id = hold.id.clone();
+                let (id, digest) = (hold.id.clone(), std::mem::take(digest));
                 Stats::unbump(&self.stats.holds_active);
-                self.approved(waiting.command.clone(), outcome, id, read)
+                self.approved(waiting.command.clone(), outcome, id, digest, read)
             }
         };
         Poll::Ready(decision)
@@ -135,13 +147,19 @@ impl Pipeline {
         command: Arc<Command>,
         outcome: ApprovalOutcome,
         id: Arc<str>,
+        digest: String,
         read: &dyn Fn(&str) -> Arc<Statement>,
     ) -> Decision {
         let refused = |message: String| self.deny(Denial::by_gateway(message));
         match outcome {
             // The policies are asked once more: they, or the time, may have changed since.
             ApprovalOutcome::Granted(grants) => {
-                let ruling = self.judge.check(&command, &grants, read);
+                let mut ruling = self.judge.check(&command, &grants, read);
+                // The bytes that were approved are the bytes that run.
+                if ruling.outcome == Outcome::Allow && command.digest(final_text(&command, &ruling)) != digest {
+                    let message = format!("the policies would run another text than the one that approval {id} is for");
+                    ruling.outcome = Outcome::Deny(Denial::by_gateway(message));
+                }
                 self.settle(command, ruling, Some((id, grants)))
             }
             ApprovalOutcome::Denied { by, reason } if reason.is_empty() => {
@@ -176,11 +194,12 @@ impl Pipeline {
 
     fn hold(&mut self, command: Arc<Command>, ruling: &Ruling, demands: Vec<portcullis_verdict::Demand>) -> Decision {
         Stats::bump(&self.stats.commands_held);
-        let text = ruling.rewrite.as_ref().map_or(&command.statement.text, |s| &s.text).clone();
+        let text = final_text(&command, ruling).clone();
+        let digest = command.digest(&text);
         let request = ApprovalRequest {
             session: self.session.clone(),
             sequence: command.sequence,
-            digest: command.digest(&text),
+            digest: digest.clone(),
             parameters: command.parameters.iter().map(portcullis_verdict::Parameter::shown).collect(),
             text,
             demands,
@@ -188,7 +207,7 @@ impl Pipeline {
         match self.approvals.request(request) {
             Ok(hold) => {
                 Stats::bump(&self.stats.holds_active);
-                Decision::Wait(Waiting { command, state: State::Approval(hold) })
+                Decision::Wait(Waiting { command, state: State::Approval { hold, digest } })
             }
             Err(error) => self.deny(Denial::by_gateway(error.to_string())),
         }

@@ -56,9 +56,10 @@ impl Gate {
 }
 
 impl State {
-    fn new(config: Config) -> Self {
+    fn new(config: Config, before: Option<&Self>) -> Self {
         let target = |(name, target): (&String, &PgTarget)| {
-            let catalogue = Catalogue::new(target.clone(), config.limits.clone());
+            let before = before.and_then(|state| state.targets.get(name)).map(|(_, catalogue)| &**catalogue);
+            let catalogue = Catalogue::new(target.clone(), config.limits.clone(), before);
             (name.clone(), (Arc::new(target.clone()), Arc::new(catalogue)))
         };
         let targets = config.targets.iter().map(target).collect();
@@ -99,7 +100,7 @@ impl Proxy {
             registry: Arc::default(),
             facts: Arc::default(),
             decoy: random(),
-            state: ArcSwap::from_pointee(State::new(config)),
+            state: ArcSwap::from_pointee(State::new(config, None)),
         };
         Ok(Arc::new(Self { gate: Arc::new(gate), listeners: bound, addresses, connections }))
     }
@@ -111,7 +112,8 @@ impl Proxy {
 
     /// Puts a new configuration in force for new sessions; open ones keep theirs.
     pub fn reload(&self, config: Config) {
-        self.gate.state.store(Arc::new(State::new(config)));
+        let state = State::new(config, Some(&self.gate.state()));
+        self.gate.state.store(Arc::new(state));
     }
 
     /// Shows and ends the sessions that are open.

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use std::time::SystemTime;
 
 use portcullis_verdict::{LiveSession, Session, SessionControl};
+use portcullis_wire::pg::message::Fault;
 use tokio::sync::mpsc;
 
 /// What others ask of a session.
@@ -31,6 +32,8 @@ struct Inner {
     sessions: BTreeMap<Arc<str>, Entry>,
     keys: HashMap<Vec<u8>, Arc<str>>,
     per_target: HashMap<String, usize>,
+    /// The gateway stops: nobody joins any more.
+    draining: bool,
 }
 
 #[derive(Debug)]
@@ -84,15 +87,18 @@ impl Registry {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a session with its cancel key; `None` if its target has `max` sessions already.
-    pub(crate) fn join(self: &Arc<Self>, session: &Arc<Session>, key: Vec<u8>, max: usize) -> Option<Place> {
+    /// Adds a session with its cancel key. The error says why not.
+    pub(crate) fn join(self: &Arc<Self>, session: &Arc<Session>, key: Vec<u8>, max: usize) -> Result<Place, Fault> {
         let (sender, control) = mpsc::unbounded_channel();
         let cancelling = Arc::new(AtomicBool::new(false));
         let commands = Arc::new(AtomicU64::new(0));
         let mut inner = self.lock();
+        if inner.draining {
+            return Err(Fault::fatal("57P01", "the gateway is shutting down"));
+        }
         let count = inner.per_target.entry(session.target.name.clone()).or_default();
         if *count >= max {
-            return None;
+            return Err(Fault::fatal("53300", "the target has as many sessions as it may have"));
         }
         *count += 1;
         inner.keys.insert(key.clone(), session.id.clone());
@@ -105,7 +111,7 @@ impl Registry {
             key,
         };
         inner.sessions.insert(session.id.clone(), entry);
-        Some(Place { registry: self.clone(), id: session.id.clone(), control, cancelling, commands })
+        Ok(Place { registry: self.clone(), id: session.id.clone(), control, cancelling, commands })
     }
 
     /// Passes a cancel request on to the session that the key belongs to. An unknown key is ignored, as the protocol demands.
@@ -119,9 +125,11 @@ impl Registry {
         }
     }
 
-    /// Asks every session to end when nothing is under way, or at once.
+    /// Asks every session to end when nothing is under way, or at once, and lets no more join.
     pub(crate) fn end_all(&self, control: &Control) {
-        for entry in self.lock().sessions.values() {
+        let mut inner = self.lock();
+        inner.draining = true;
+        for entry in inner.sessions.values() {
             let _ = entry.control.send(control.clone());
         }
     }

@@ -37,6 +37,9 @@ pub trait Judge: Send {
     /// of this very command before, and is told who approved. `read` reads the facts of a rewritten text.
     fn check(&mut self, command: &Arc<Command>, grants: &[Grant], read: &dyn Fn(&str) -> Arc<Statement>) -> Ruling;
 
+    /// Whether some policy of the set that decided a command is asked about its results.
+    fn edits(&self, snapshot: &Snapshot) -> bool;
+
     /// What to do with each column of a result of a command that `snapshot` decided.
     fn plan(&mut self, snapshot: &Snapshot, command: &Arc<Command>, result: &Arc<ResultSet>)
     -> Result<RowPlan, Denial>;

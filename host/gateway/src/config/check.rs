@@ -114,7 +114,7 @@ fn user(i: usize, user: &User, file: &File, report: &mut Report) {
             Ok(read) if read.iterations < 4096 => {
                 let message =
                     format!("the verifier of `{name}` has {} iterations; RFC 7677 asks for 4096", read.iterations);
-                report.warn(at!["user", i, "scram"], message, "make it anew with `portcullis users hash-password`");
+                report.error(at!["user", i, "scram"], message, "make it anew with `portcullis users hash-password`");
             }
             Ok(_) => {}
         }

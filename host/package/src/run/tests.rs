@@ -43,6 +43,10 @@ impl Judge for FakeJudge {
         Wants { commands: true, rows: true }
     }
 
+    fn edits(&self, _: &Snapshot) -> bool {
+        true
+    }
+
     fn open(&mut self) -> Ruling {
         Chain::new(0, Phase::Execute, Snapshot::empty()).conclude()
     }

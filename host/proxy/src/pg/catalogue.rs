@@ -5,7 +5,7 @@ mod tests;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -18,6 +18,8 @@ use crate::config::{Limits, PgTarget};
 
 /// How long names may lag behind changes that were made past the gateway.
 const MAX_AGE: Duration = Duration::from_secs(60);
+/// How long a reading may take; the server may keep it waiting for a lock.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// How often an unknown relation may cause a new reading.
 const MIN_AGE: Duration = Duration::from_millis(200);
 
@@ -52,7 +54,8 @@ pub(crate) struct Catalogue {
     target: PgTarget,
     limits: Limits,
     current: ArcSwap<Reading>,
-    outdated: AtomicBool,
+    /// Counts the changes that passed through the gateway, over all configurations.
+    changes: Arc<AtomicU64>,
     reading: tokio::sync::Mutex<()>,
 }
 
@@ -60,6 +63,8 @@ pub(crate) struct Catalogue {
 #[derive(Default)]
 pub(crate) struct Reading {
     at: Option<Instant>,
+    /// The changes that had passed when it began.
+    changes: u64,
     relations: HashMap<u32, Relation>,
     by_name: HashMap<String, Vec<u32>>,
     types: HashMap<u32, String>,
@@ -79,20 +84,22 @@ struct Relation {
 }
 
 impl Catalogue {
-    pub(crate) fn new(target: PgTarget, limits: Limits) -> Self {
-        let current = ArcSwap::from_pointee(Reading::default());
-        Self { target, limits, current, outdated: AtomicBool::new(true), reading: tokio::sync::Mutex::new(()) }
+    /// With the count of changes of the catalogue before it, if there was one: open sessions go on counting in that.
+    pub(crate) fn new(target: PgTarget, limits: Limits, before: Option<&Self>) -> Self {
+        let changes = before.map_or_else(Arc::default, |before| before.changes.clone());
+        Self { target, limits, current: ArcSwap::default(), changes, reading: tokio::sync::Mutex::new(()) }
     }
 
     /// A command may have changed relations: the next result waits for a new reading.
     pub(crate) fn outdate(&self) {
-        self.outdated.store(true, Ordering::Release);
+        self.changes.fetch_add(1, Ordering::AcqRel);
     }
 
     /// The current reading, if it can tell the columns of this result.
     pub(crate) fn knows(&self, shape: &[Field]) -> Option<Arc<Reading>> {
         let reading = self.current.load_full();
-        let fresh = reading.at.is_some_and(|at| at.elapsed() < MAX_AGE) && !self.outdated.load(Ordering::Acquire);
+        let unchanged = reading.changes == self.changes.load(Ordering::Acquire);
+        let fresh = unchanged && reading.at.is_some_and(|at| at.elapsed() < MAX_AGE);
         let known = |f: &Field| f.table == 0 || reading.relations.contains_key(&f.table);
         (fresh && shape.iter().all(known)).then_some(reading)
     }
@@ -102,28 +109,20 @@ impl Catalogue {
         let _one_at_a_time = self.reading.lock().await;
         let current = self.current.load_full();
         let recent = current.at.is_some_and(|at| at.elapsed() < MIN_AGE);
-        if recent && !self.outdated.load(Ordering::Acquire) {
+        if recent && current.changes == self.changes.load(Ordering::Acquire) {
             return Ok(current);
         }
-        self.outdated.store(false, Ordering::Release);
-        match self.read().await {
-            Ok(reading) => {
-                let reading = Arc::new(reading);
-                self.current.store(reading.clone());
-                Ok(reading)
-            }
-            Err(error) => {
-                self.outdate();
-                Err(error)
-            }
-        }
+        let reading = tokio::time::timeout(PATIENCE, self.read()).await;
+        let reading = Arc::new(reading.unwrap_or(Err(UpstreamError::Timeout(PATIENCE)))?);
+        self.current.store(reading.clone());
+        Ok(reading)
     }
 
     async fn read(&self) -> Result<Reading, UpstreamError> {
         let name = ("application_name".to_owned(), "portcullis catalogue".to_owned());
         let mut upstream = upstream::connect(&self.target, &[name], &self.limits).await?;
-        let at = Some(Instant::now());
-        let mut reading = Reading { at, ..Reading::default() };
+        let (at, changes) = (Some(Instant::now()), self.changes.load(Ordering::Acquire));
+        let mut reading = Reading { at, changes, ..Reading::default() };
         for row in upstream::query(&mut upstream, COLUMNS).await? {
             let [Some(oid), Some(schema), Some(name), Some(number), Some(column)] = &row[..] else { continue };
             let (Ok(oid), Ok(number)) = (oid.parse(), number.parse()) else { continue };

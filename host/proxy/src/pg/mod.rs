@@ -134,8 +134,7 @@ async fn admit(gate: &Gate, pipeline: &mut Pipeline, key: &[u8], most: usize) ->
             Err(Fault { severity: "FATAL", code: "28000", ..denied(&policy, &message) })
         }
         (Outcome::Review(_), _) => Err(Fault::fatal("28000", "a session cannot be held for approval")),
-        (Outcome::Allow, None) => Err(Fault::fatal("53300", "the target has as many sessions as it may have")),
-        (Outcome::Allow, Some(place)) => Ok(place),
+        (Outcome::Allow, place) => place,
     };
     let recorded = pipeline.record_opening(opening(&session, admitted.as_ref().err()));
     if let Err(error) = recorded.await {

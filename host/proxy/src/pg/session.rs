@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use portcullis_verdict as verdict;
 use portcullis_verdict::{
-    Column, ColumnPlan, Command, Denial, Effects, Event as AuditEvent, FinishEvent, Kind, Permit, ResultSet, RowPlan,
-    Snapshot, SqlStatement, Statement, Stats,
+    Column, ColumnPlan, Command, Denial, Effects, Event as AuditEvent, FinishEvent, Kind, Permit, Relation, ResultSet,
+    RowPlan, Snapshot, SqlStatement, Statement, Stats,
 };
 use portcullis_wire::pg::message::Fault;
 use portcullis_wire::pg::relay::{
@@ -107,7 +107,8 @@ pub(crate) struct Session {
     /// A question that waits until commands before it have settled how texts are read.
     postponed: Option<Question>,
     waiting: Option<(Arc<Command>, Waiting)>,
-    thinking: Option<Thinking>,
+    /// About a command of the client, and about a result or words of the server.
+    thinking: [Option<Thinking>; 2],
     cancelling: Option<Underway<()>>,
     /// Whether the text of the open question can be read as the server reads it.
     readable: bool,
@@ -192,7 +193,7 @@ impl Session {
             under_way: VecDeque::new(),
             postponed: None,
             waiting: None,
-            thinking: None,
+            thinking: [None, None],
             cancelling: None,
             readable: false,
             unreadable: None,
@@ -256,6 +257,11 @@ impl Session {
             let Some(event) =
                 self.relay.advance(&mut self.client.input, &mut self.server.input).map_err(End::Protocol)?
             else {
+                // A ReadyForQuery settles things without an event.
+                if self.postponed.is_some() && self.relay.settled() != Settled::Later {
+                    continue;
+                }
+                self.settle_catalogue();
                 return Ok(());
             };
             match event {
@@ -320,7 +326,7 @@ impl Session {
 
     fn conclude(&mut self, command: Arc<Command>, decision: Decision) {
         match decision {
-            Decision::Deny(Denial { policy, message }) => self.relay.answer(Answer::Deny(denied(&policy, &message))),
+            Decision::Deny(Denial { policy, message }) => self.deny(denied(&policy, &message)),
             Decision::Go(go) => self.go(command, go),
             Decision::Wait(waiting) => {
                 if let Some((id, seconds)) = waiting.approval() {
@@ -334,7 +340,7 @@ impl Session {
     }
 
     fn go(&mut self, command: Arc<Command>, go: Go) {
-        let wants_rows = self.pipeline.judge.wants(Kind::Sql).rows;
+        let wants_rows = self.pipeline.judge.edits(&go.snapshot);
         let statement = go.rewrite.as_ref().unwrap_or(&command.statement);
         if wants_rows && (statement.effects().contains(Effects::COPY_OUT) || carries_away(statement)) {
             match self.shared.catalogue.knows(&[]) {
@@ -357,15 +363,15 @@ impl Session {
         match self.pipeline.judge.plan(&go.snapshot, &command, &result) {
             Ok(plan) if copy_out && !plan.passes() => {
                 let fault = denied("portcullis", "COPY to the client would pass columns that a policy masks or limits");
-                self.relay.answer(Answer::Deny(fault.with_hint("use SELECT, or copy only other columns")));
+                self.refuse_command(&command, fault.with_hint("use SELECT, or copy only other columns"));
             }
             Ok(plan) if masks(&plan) => {
                 let fault =
                     denied("portcullis", "it would carry columns that a policy masks to where no mask covers them");
-                self.relay.answer(Answer::Deny(fault.with_hint("write without reading masked columns")));
+                self.refuse_command(&command, fault.with_hint("write without reading masked columns"));
             }
             Ok(_) => self.send(command, go, true, copy_out),
-            Err(Denial { policy, message }) => self.relay.answer(Answer::Deny(denied(&policy, &message))),
+            Err(Denial { policy, message }) => self.refuse_command(&command, denied(&policy, &message)),
         }
     }
 
@@ -380,13 +386,32 @@ impl Session {
         };
         if spend(permit) != command.sequence {
             let message = "a permit was given for another command";
-            return self.relay.answer(Answer::Deny(denied("portcullis", message)));
+            return self.refuse_command(&command, denied("portcullis", message));
         }
-        if command.phase == verdict::Phase::Execute {
-            let started = Instant::now();
+        let (executes, started) = (command.phase == verdict::Phase::Execute, Instant::now());
+        if self.relay.answer(answer) && executes {
             self.under_way.push_back(UnderWay { command, statement, snapshot, editor: None, started });
+        } else if executes {
+            self.unsent(&command);
         }
-        self.relay.answer(answer);
+    }
+
+    fn deny(&mut self, fault: Fault) {
+        self.relay.answer(Answer::Deny(fault));
+    }
+
+    /// Refuses a command that was allowed and cannot be sent, and records that it did not run.
+    fn refuse_command(&mut self, command: &Command, fault: Fault) {
+        self.deny(fault);
+        self.unsent(command);
+    }
+
+    fn unsent(&self, command: &Command) {
+        let (sequence, error) = (command.sequence, Some("not sent".to_owned()));
+        let tag = String::new();
+        self.pipeline.record(|session| {
+            AuditEvent::Finish(FinishEvent { session, sequence, tag, rows: 0, bytes: 0, masked: 0, micros: 0, error })
+        });
     }
 
     fn plan(&mut self, info: ResultInfo) {
@@ -398,7 +423,8 @@ impl Session {
 
     fn think(&mut self, about: About) {
         let catalogue = self.shared.catalogue.clone();
-        self.thinking = Some(Thinking { reading: Box::pin(async move { catalogue.refresh().await }), about });
+        let side = usize::from(!matches!(about, About::Carry(..)));
+        self.thinking[side] = Some(Thinking { reading: Box::pin(async move { catalogue.refresh().await }), about });
     }
 
     fn catalogue_read(&mut self, reading: Result<Arc<Reading>, UpstreamError>, about: About) {
@@ -412,7 +438,7 @@ impl Session {
                     denied("portcullis", "the columns of the result cannot be told: the catalogue cannot be read");
                 match about {
                     About::Plan(_) => self.refuse(&fault),
-                    About::Carry(..) => self.relay.answer(Answer::Deny(fault)),
+                    About::Carry(command, _) => self.refuse_command(&command, fault),
                     About::Words(_) => self.relay.words(Words::Withhold),
                 }
             }
@@ -508,11 +534,9 @@ impl Session {
         let Some(at) = self.under_way.iter().position(|u| u.command.sequence == finish.sequence) else { return };
         let Some(done) = self.under_way.remove(at) else { return };
         self.pipeline.stats.rows.fetch_add(finish.rows, Ordering::Relaxed);
-        // Uncommitted changes are not seen by the catalogue's own connection, so the end of their transaction counts too.
         self.altered |= done.statement.effects().intersects(Effects::DDL | Effects::OPAQUE);
         if self.altered {
             self.shared.catalogue.outdate();
-            self.altered = !self.relay.is_parked();
         }
         self.pipeline.record(|session| {
             AuditEvent::Finish(FinishEvent {
@@ -528,12 +552,20 @@ impl Session {
         });
     }
 
+    /// Uncommitted changes are not seen by the catalogue's own connection, so the end of their transaction outdates it too.
+    fn settle_catalogue(&mut self) {
+        if self.altered && self.relay.is_parked() {
+            self.shared.catalogue.outdate();
+            self.altered = false;
+        }
+    }
+
     /// The client, over another connection, asks to cancel what is under way.
     fn cancelled(&mut self) {
         if let Some((_, waiting)) = self.waiting.take_if(|(_, waiting)| waiting.approval().is_some()) {
             self.pipeline.give_up(waiting);
             let fault = Fault::error("57014", "canceling statement due to user request");
-            self.relay.answer(Answer::Deny(fault.with_detail("The approval request is withdrawn.")));
+            self.deny(fault.with_detail("The approval request is withdrawn."));
         } else if self.cancelling.is_none() && !self.relay.is_idle() {
             // Nothing new may start before the server has taken the request, or it could hit that.
             self.relay.set_cancelling(true);
@@ -547,6 +579,8 @@ impl Session {
         self.stalled = if self.relay.to_client().is_empty() { 0 } else { self.stalled + 1 };
         self.client.shrink();
         self.server.shrink();
+        shrink(self.relay.to_client());
+        shrink(self.relay.to_server());
         if over(self.stalled, self.shared.limits.write_stall) {
             return Some(End::Stalled);
         }
@@ -558,11 +592,6 @@ impl Session {
         if let Poll::Ready(Some(control)) = self.place.poll_control(cx) {
             return Poll::Ready(Woken::Control(control));
         }
-        match self.poll_io(cx) {
-            Err(end) => return Poll::Ready(Woken::End(end)),
-            Ok(true) => return Poll::Ready(Woken::Io),
-            Ok(false) => {}
-        }
         if let Some((command, mut waiting)) = self.waiting.take() {
             let facts = self.shared.facts.clone();
             match self.pipeline.poll(&mut waiting, cx, &|text| facts.read(&text.into())) {
@@ -570,10 +599,12 @@ impl Session {
                 Poll::Pending => self.waiting = Some((command, waiting)),
             }
         }
-        if let Some(mut thinking) = self.thinking.take() {
-            match thinking.reading.as_mut().poll(cx) {
-                Poll::Ready(reading) => return Poll::Ready(Woken::Read(reading, thinking.about)),
-                Poll::Pending => self.thinking = Some(thinking),
+        for slot in &mut self.thinking {
+            if let Some(mut thinking) = slot.take() {
+                match thinking.reading.as_mut().poll(cx) {
+                    Poll::Ready(reading) => return Poll::Ready(Woken::Read(reading, thinking.about)),
+                    Poll::Pending => *slot = Some(thinking),
+                }
             }
         }
         if let Some(Poll::Ready(outcome)) = self.cancelling.as_mut().map(|c| c.as_mut().poll(cx)) {
@@ -584,7 +615,15 @@ impl Session {
             self.relay.set_cancelling(false);
             return Poll::Ready(Woken::Io);
         }
-        self.tick.poll_tick(cx).map(|_| Woken::Tick)
+        if self.tick.poll_tick(cx).is_ready() {
+            return Poll::Ready(Woken::Tick);
+        }
+        // Last, since a peer that always has something to say must not keep the others waiting.
+        match self.poll_io(cx) {
+            Err(end) => Poll::Ready(Woken::End(end)),
+            Ok(true) => Poll::Ready(Woken::Io),
+            Ok(false) => Poll::Pending,
+        }
     }
 
     /// Whether bytes came that the machine has not seen.
@@ -607,7 +646,7 @@ impl Session {
                 Poll::Pending => {}
             }
         }
-        if client_waits < HIGH_WATER && self.thinking.is_none() {
+        if client_waits < HIGH_WATER && self.thinking[1].is_none() {
             match self.server.poll_read(cx) {
                 Poll::Ready(Ok(0) | Err(_)) => return Err(End::ServerLeft),
                 Poll::Ready(Ok(_)) => came = true,
@@ -696,6 +735,13 @@ impl Side {
     }
 }
 
+/// Gives back the memory of a burst.
+fn shrink(out: &mut Vec<u8>) {
+    if out.is_empty() && out.capacity() > LARGE_BUFFER {
+        *out = Vec::new();
+    }
+}
+
 /// Whether a statement may put what it reads where it can be read again under another name.
 fn carries_away(statement: &Statement) -> bool {
     const SINKS: [&str; 8] = [
@@ -710,10 +756,11 @@ fn carries_away(statement: &Statement) -> bool {
     ];
     let is_sink = |name: &String| SINKS.contains(&name.rsplit('.').next().unwrap_or(name));
     let writes = |s: &SqlStatement| {
-        let written = s.relations.iter().filter(|r| r.effects.contains(Effects::WRITE)).count();
-        let reads = s.relations.iter().any(|r| !r.effects.contains(Effects::WRITE));
+        let written = || s.relations.iter().filter(|r| r.effects.contains(Effects::WRITE));
+        let is_source = |r: &&Relation| r.effects.contains(Effects::READ) || !r.effects.contains(Effects::WRITE);
+        let other = |r: &Relation| written().any(|w| (&w.schema, &w.name) != (&r.schema, &r.name));
         // A DELETE by itself puts nothing anywhere.
-        reads && written > usize::from(s.verb == "DELETE")
+        s.relations.iter().filter(is_source).any(other) && written().count() > usize::from(s.verb == "DELETE")
     };
     statement.facts.sql.iter().flatten().any(|s| writes(s) || s.functions.iter().any(is_sink))
 }

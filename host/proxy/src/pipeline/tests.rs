@@ -26,6 +26,10 @@ impl Judge for Script {
         Wants { commands: true, rows: false }
     }
 
+    fn edits(&self, _: &Snapshot) -> bool {
+        false
+    }
+
     fn open(&mut self) -> Ruling {
         Chain::new(0, Phase::Execute, Snapshot::empty()).conclude()
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::{Buf, BytesMut};
 
 use super::names::{Lookup, Portal, Prepared};
-use super::{Answer, Event, Passage, Pending, Phase, Question, Relay, Run};
+use super::{Event, Passage, Pending, Phase, Question, Relay, Run};
 use crate::pg::frame::{Fields, Frame, WireError, next, peek, put, put_cstr};
 use crate::pg::message::{Fault, put_query};
 
@@ -62,7 +62,9 @@ pub(super) struct Unit {
     simple: Option<Arc<str>>,
     parse: Option<Parse>,
     portal: Option<(Vec<u8>, Arc<Portal>)>,
+    /// The portal is described in it.
     described: bool,
+    statement_described: bool,
     executes: bool,
 }
 
@@ -262,6 +264,9 @@ impl Relay {
         fields.bytes(count * 4)?;
         fields.end()?;
         let Ok(text) = std::str::from_utf8(text) else { return Ok(self.take_wrong(not_utf8())) };
+        if name.len() > MAX_NAME {
+            return Ok(self.take_wrong(long_name()));
+        }
         if let Some(limit) = self.names.full(&self.pending, &self.limits, name, text.len()) {
             return Ok(self.take_wrong(too_many(&limit)));
         }
@@ -280,6 +285,9 @@ impl Relay {
     fn take_bind(&mut self, frame: Frame<'_>) -> Result<Taken, WireError> {
         let mut fields = Fields::new(frame.tag, frame.body);
         let (portal, name) = (fields.cstr()?, fields.cstr()?);
+        if portal.len().max(name.len()) > MAX_NAME {
+            return Ok(self.take_wrong(long_name()));
+        }
         let statement = match &self.unit.parse {
             Some(parse) if parse.name == name && self.unit.portal.is_none() => parse.statement.clone(),
             _ if !self.unit.is_empty() => return Ok(Taken::AfterUnit),
@@ -289,8 +297,7 @@ impl Relay {
                 Lookup::Missing => return Ok(self.take_wrong(unknown("26000", "prepared statement", name))),
             },
         };
-        let full = self.names.full(&self.pending, &self.limits, portal, fields.rest().len());
-        if let (Some(limit), true) = (full, self.unit.is_empty()) {
+        if let Some(limit) = self.names.full(&self.pending, &self.limits, portal, fields.rest().len()) {
             return Ok(self.take_wrong(too_many(&limit)));
         }
         let parsed = Portal::parse(statement, fields.rest())?;
@@ -303,14 +310,19 @@ impl Relay {
         let mut fields = Fields::new(frame.tag, frame.body);
         let (kind, name) = (fields.u8()?, fields.cstr()?);
         fields.end()?;
+        if name.len() > MAX_NAME {
+            return Ok(self.take_wrong(long_name()));
+        }
         let belongs = match (kind, &self.unit.parse, &self.unit.portal) {
-            (b'S', Some(parse), None) => parse.name == name,
-            (b'P', _, Some((portal, _))) => portal == name,
+            // Twice would let a unit grow without end.
+            (b'S', Some(parse), None) => parse.name == name && !self.unit.statement_described,
+            (b'P', _, Some((portal, _))) => portal == name && !self.unit.described,
             _ => false,
         };
         if belongs {
             let portal = kind == b'P';
             self.unit.described |= portal;
+            self.unit.statement_described |= !portal;
             self.unit.add(frame, if portal { Reply::DescribePortal } else { Reply::DescribeStatement });
             return Ok(Taken::Consumed);
         }
@@ -341,6 +353,9 @@ impl Relay {
         let name = fields.cstr()?;
         fields.i32()?;
         fields.end()?;
+        if name.len() > MAX_NAME {
+            return Ok(self.take_wrong(long_name()));
+        }
         match &self.unit.portal {
             Some((portal, _)) if portal == name => {}
             _ if !self.unit.is_empty() => return Ok(Taken::AfterUnit),
@@ -359,6 +374,9 @@ impl Relay {
         let mut fields = Fields::new(frame.tag, frame.body);
         let (kind, name) = (fields.u8()?, fields.cstr()?.to_vec());
         fields.end()?;
+        if name.len() > MAX_NAME {
+            return Ok(self.take_wrong(long_name()));
+        }
         let portal = match kind {
             b'S' => false,
             b'P' => true,
@@ -397,15 +415,15 @@ impl Relay {
         Event::Ask(Question { sequence, phase, text, parsed, portal })
     }
 
-    /// Sends the unit, with another text if a policy rewrote it.
-    pub(super) fn release(&mut self, asked: Asked, rewrite: Option<Arc<str>>, passage: Passage) {
+    /// Sends the unit, with another text if a policy rewrote it. Says whether it could.
+    pub(super) fn release(&mut self, asked: Asked, rewrite: Option<Arc<str>>, passage: Passage) -> bool {
         let rewrite = rewrite.filter(|text| *text != asked.text);
         if rewrite.is_some() && !self.unit.is_simple() && self.unit.parse.is_none() {
             // The server has the statement already, under its first text.
             let fault = Fault::error("42501", "a policy rewrites this statement, which was prepared before")
                 .with_hint("prepare the statement again");
-            self.client.asked = Some(asked);
-            return self.answer(Answer::Deny(fault));
+            self.deny(fault);
+            return false;
         }
         let text = rewrite.clone().unwrap_or_else(|| asked.text.clone());
         self.plans_rows = passage.plan_rows;
@@ -415,9 +433,10 @@ impl Relay {
             put_query(&mut self.to_server, &text);
             self.pending.push_back(Pending::Simple { run, text, shape: None });
             self.unit.clear();
-            return;
+            return true;
         }
         self.release_extended(text, rewrite.is_some(), run);
+        true
     }
 
     fn release_extended(&mut self, text: Arc<str>, rewritten: bool, run: Run) {
@@ -480,6 +499,13 @@ impl Relay {
         self.to_server.extend_from_slice(frame.raw);
         self.unsettled = true;
     }
+}
+
+/// The server cuts longer names, so that two of them could be the same to it.
+const MAX_NAME: usize = 63;
+
+fn long_name() -> Fault {
+    Fault::error("42622", format!("names of prepared statements and portals have at most {MAX_NAME} bytes"))
 }
 
 fn too_many(limit: &str) -> Fault {

@@ -391,7 +391,7 @@ impl Relay {
 
     /// Whether the session is in no transaction and no command is under way: it can be ended without loss.
     pub fn is_parked(&self) -> bool {
-        self.is_idle() && self.status == TxStatus::Idle
+        self.is_idle() && !self.unsettled && self.status == TxStatus::Idle
     }
 
     /// Whether a message to the client has begun and not ended, so that none of ours may be put between.
@@ -405,22 +405,28 @@ impl Relay {
         notice.put(out);
     }
 
-    /// Answers the question that was asked last.
-    pub fn answer(&mut self, answer: Answer) {
-        let Some(asked) = self.client.take_question() else { return };
+    /// Answers the question that was asked last. Says whether the command was sent.
+    pub fn answer(&mut self, answer: Answer) -> bool {
+        let Some(asked) = self.client.take_question() else { return false };
         if self.client.is_skipping() {
             // Something before it failed meanwhile, and the server reads nothing until the next Sync.
-            return self.unit.clear();
+            self.unit.clear();
+            return false;
         }
         match answer {
             Answer::Forward(passage) => self.release(asked, None, passage),
             Answer::Rewrite(text, passage) => self.release(asked, Some(text), passage),
             Answer::Deny(fault) => {
-                let simple = self.unit.is_simple();
-                self.unit.clear();
-                self.substitute(fault, simple);
+                self.deny(fault);
+                false
             }
         }
+    }
+
+    fn deny(&mut self, fault: Fault) {
+        let simple = self.unit.is_simple();
+        self.unit.clear();
+        self.substitute(fault, simple);
     }
 
     /// Puts a command that fails in the place of one that must not run; its error will be this one.

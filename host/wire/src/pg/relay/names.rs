@@ -236,7 +236,7 @@ fn deallocated(text: &str) -> Option<String> {
         }
         _ => return None,
     };
-    let is_plain = |n: &str| !n.is_empty() && n.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    let is_plain = |n: &str| (1..=63).contains(&n.len()) && n.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
     match name.strip_prefix('"').and_then(|n| n.strip_suffix('"')) {
         Some(quoted) if is_plain(quoted) => Some(quoted.to_owned()),
         None if is_plain(name) => Some(name.to_ascii_lowercase()),
@@ -273,11 +273,13 @@ fn last_change<T>(pending: &VecDeque<Pending>, matches: impl Fn(&Pending) -> Opt
     Change::None
 }
 
-/// Whether a text may change what names stand for; see [`Names::completed`].
+/// Whether a text may change what names stand for; see [`Names::completed`]. One statement has one leading keyword, unless a comment
+/// stands before it.
 fn may_rename(text: &str) -> bool {
     const VERBS: [&str; 4] = ["deallocate", "discard", "declare", "close"];
-    let text = text.as_bytes();
-    VERBS.iter().any(|verb| text.windows(verb.len()).any(|w| w.eq_ignore_ascii_case(verb.as_bytes())))
+    let text = text.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == ';');
+    let starts = |word: &&str| text.get(..word.len()).is_some_and(|head| head.eq_ignore_ascii_case(word));
+    text.starts_with("--") || text.starts_with("/*") || VERBS.iter().any(starts)
 }
 
 fn resolve<T>(change: Change<Arc<T>>, confirmed: Option<&Arc<T>>) -> Lookup<Arc<T>> {

@@ -51,8 +51,8 @@ impl Relay {
                 Spoken::Passes => frame,
                 Spoken::Ask(event) => return Ok(Some(event)),
                 Spoken::Waits => return Ok(None),
-                Spoken::Withheld => {
-                    withhold(frame, &mut withheld);
+                Spoken::Withheld { names } => {
+                    withhold(frame, names, &mut withheld);
                     next(&withheld, usize::MAX)?.unwrap_or(frame)
                 }
             };
@@ -85,8 +85,8 @@ impl Relay {
                 self.words = Some(Heard::Asked);
                 return Ok(Spoken::Ask(Event::Words { sequence: run.finish.sequence }));
             }
-            // The end of a batch is the end of a transaction, of which deferred constraints may speak.
-            (None, Some(Pending::Sync)) if self.plans_rows => Words::WithholdValues,
+            // Functions may run when a portal is bound, and deferred constraints speak at the end of a batch.
+            (None, Some(_)) if self.plans_rows => Words::WithholdValues,
             _ => Words::Pass,
         };
         self.words = None;
@@ -95,7 +95,8 @@ impl Relay {
             Words::Withhold => true,
             Words::WithholdValues => may_hold_values(frame.body),
         };
-        Ok(if withheld { Spoken::Withheld } else { Spoken::Passes })
+        let names = words == Words::WithholdValues && field(frame.body, b'W').is_none();
+        Ok(if withheld { Spoken::Withheld { names } } else { Spoken::Passes })
     }
 
     fn unexpected<T>(&self, tag: u8) -> Result<T, WireError> {
@@ -367,7 +368,7 @@ enum Spoken {
     Ask(Event),
     Passes,
     Waits,
-    Withheld,
+    Withheld { names: bool },
 }
 
 /// Whether an error is about the statement's own text: it points into it, and no function was at work.
@@ -388,11 +389,13 @@ fn may_hold_values(body: &[u8]) -> bool {
 }
 
 /// Appends an error or a notice with its codes and names, and other words.
-fn withhold(frame: Frame<'_>, out: &mut Vec<u8>) {
-    // Severity, SQLSTATE, position in the statement's text, and the names of schema, table, column, type and constraint.
+fn withhold(frame: Frame<'_>, names: bool, out: &mut Vec<u8>) {
+    // Severity, SQLSTATE and position in the statement's text; then the names of schema, table, column, type and constraint, which a
+    // function may choose freely.
     const KEPT: [u8; 9] = [b'S', b'V', b'C', b'P', b's', b't', b'c', b'd', b'n'];
+    let kept = if names { &KEPT[..] } else { &KEPT[..4] };
     put(out, frame.tag, |b| {
-        for kind in KEPT {
+        for kind in kept.iter().copied() {
             if let Some(text) = field(frame.body, kind) {
                 b.push(kind);
                 put_cstr(b, text);

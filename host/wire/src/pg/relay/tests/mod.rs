@@ -319,6 +319,19 @@ fn a_name_that_the_server_does_not_have_runs_nothing() {
 }
 
 #[test]
+fn names_that_the_server_would_cut_are_refused() {
+    let long = |end: char| "x".repeat(63) + &end.to_string();
+    let script = [
+        [parse(&long('1'), "select 1"), bare(b'S')].concat(),
+        [bind("", &long('1')), execute("", 0), bare(b'S')].concat(),
+        [named(b'C', b'S', &long('2')), bare(b'S')].concat(),
+        [named(b'D', b'S', &long('3')), bare(b'S')].concat(),
+    ];
+    let rig = always(OPEN, &script, "E42622 ZI E42622 ZI E42622 ZI E42622 ZI");
+    assert!(!ran(&rig, "select"));
+}
+
+#[test]
 fn names_are_bounded_in_number_and_bytes() {
     let big = format!("select {:0>500}", 1);
     let script = [parse("a", &big), bare(b'S'), parse("b", &big), bare(b'S'), query("select 0")];
@@ -527,7 +540,9 @@ proptest! {
         let (mut client, mut server) = (BytesMut::from(&client[..]), BytesMut::from(&server[..]));
         for _ in 0..100 {
             match relay.advance(&mut client, &mut server) {
-                Ok(Some(Event::Ask(_))) => relay.answer(Answer::Forward(Passage::default())),
+                Ok(Some(Event::Ask(_))) => {
+                    relay.answer(Answer::Forward(Passage::default()));
+                },
                 Ok(Some(_)) => {}
                 Ok(None) | Err(_) => break,
             }
