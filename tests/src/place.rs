@@ -4,9 +4,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-/// The checkout's root.
+/// The checkout's root. It is looked for when the program runs: several checkouts may share one directory of built programs.
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_path_buf).unwrap_or_default()
+    let start = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from).or_else(|| std::env::current_dir().ok());
+    let start = start.unwrap_or_default();
+    let is_root = |directory: &&Path| directory.join("wit/policy.wit").exists();
+    start.ancestors().find(is_root).unwrap_or(&start).to_path_buf()
 }
 
 /// What is worth keeping between checkouts: `$PORTCULLIS_CACHE`, else `portcullis` in the user's cache directory.

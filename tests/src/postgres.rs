@@ -78,8 +78,15 @@ impl Postgres {
         let mut server = postgres.program("postgres");
         server.arg("-D").arg(&data).stdout(Stdio::null()).stderr(log);
         // SIGINT is the server's fast shutdown.
-        postgres.server = Some(Running::start(&mut server, "INT")?);
-        until("the server starts", Duration::from_secs(60), || postgres.sql("postgres", "select 1").map(drop))?;
+        let mut running = Running::start(&mut server, "INT")?;
+        let serves = until("the server starts", Duration::from_secs(60), || {
+            if running.has_ended() {
+                return Ok(false);
+            }
+            postgres.sql("postgres", "select 1").map(|_| true)
+        })?;
+        ensure!(serves, "the server ended:\n{}", postgres.log()?);
+        postgres.server = Some(running);
         postgres.sql("postgres", &format!("create role {ROLE} login password '{PASSWORD}'"))?;
         postgres.sql("postgres", &format!("create database shop owner {ROLE}"))?;
         if !options.setup.is_empty() {

@@ -1,8 +1,10 @@
 //! The quickstart, set up and torn down: a private PostgreSQL with sample data, and the gateway before it.
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -15,7 +17,10 @@ use crate::{setup, steps};
 
 /// As in `examples/quickstart/portcullis.toml`.
 const SERVER_PORT: u16 = 55432;
+const PORTS: [u16; 3] = [6432, 9432, SERVER_PORT];
 const CONNECT: &str = "host=127.0.0.1 port=6432 user=alice dbname=shop";
+/// Somebody wants it to end.
+static STOP: AtomicBool = AtomicBool::new(false);
 const PASSWORD: &str = "wonderland";
 
 /// What is running. Fields are dropped in this order: the gateway first.
@@ -46,9 +51,13 @@ pub(crate) fn demo(script: bool) -> Result<()> {
     // Before anything is started, so that nothing is left running.
     let (interrupt, interrupted) = mpsc::channel();
     ctrlc::set_handler(move || {
-        // Nobody listens when the script plays: then it is the end of this program that ends the rest.
+        STOP.store(true, Ordering::Relaxed);
+        // Nobody listens while the script plays: then the next step ends it.
         let _ = interrupt.send(());
     })?;
+    for port in PORTS {
+        TcpListener::bind(("127.0.0.1", port)).with_context(|| format!("port {port} is in use; stop what holds it"))?;
+    }
     let demo = Demo::start()?;
     if script {
         return demo.tour();
@@ -156,7 +165,9 @@ impl Demo {
 }
 
 fn psql(text: &str) -> Result<Command> {
+    ensure!(!STOP.load(Ordering::Relaxed), "interrupted");
     let mut psql = Command::new(program("psql")?);
+    psql.env("PGCONNECT_TIMEOUT", "5");
     psql.args(["-X", "-P", "null=NULL", "-d", CONNECT, "-c", text]).env("PGPASSWORD", PASSWORD).stdin(Stdio::null());
     std::os::unix::process::CommandExt::process_group(&mut psql, 0);
     Ok(psql)

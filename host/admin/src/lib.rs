@@ -58,7 +58,7 @@ pub struct Services {
 #[non_exhaustive]
 pub enum AdminError {
     /// The address cannot be listened on.
-    #[error("the admin API cannot listen on {address}: {error}; name another address as `admin.address`")]
+    #[error("the admin API cannot listen on {address}: {error}; name another address as `admin.listen`")]
     Bind {
         /// The address.
         address: SocketAddr,

@@ -19,7 +19,10 @@ pub(crate) fn data_dir(dir: &Path) -> anyhow::Result<()> {
     let mode = std::fs::metadata(dir).with_context(|| format!("`data_dir` {}", dir.display()))?.permissions().mode();
     if mode & 0o077 != 0 {
         let shown = dir.display();
-        bail!("others than the gateway's user can enter `data_dir`; it holds keys and recordings: chmod 700 {shown}");
+        bail!(
+            "others than the gateway's user can enter `data_dir`; it holds keys and recordings. \
+             Give it a directory of its own; if nobody else uses this one: chmod 700 {shown}"
+        );
     }
     Ok(())
 }

@@ -17,7 +17,7 @@ pub(crate) fn component(name: &str) -> Arc<[u8]> {
 
 fn build() -> PathBuf {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("guests");
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/guests/Cargo.toml");
+    let manifest = std::env::current_dir().unwrap().join("../../tests/guests/Cargo.toml");
     let built = Command::new(env!("CARGO"))
         .args(["build", "--release", "--locked", "--target", TARGET, "--manifest-path"])
         .arg(manifest)
