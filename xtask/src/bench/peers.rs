@@ -49,16 +49,20 @@ impl Peers {
         let guarded = Options { more: String::new(), ..plain() }
             .with("no-destructive-sql", "policies/no-destructive-sql", "capabilities = [\"clock\"]")
             .with("review-schema-changes", "policies/review-schema-changes", "")
-            .with("mask", "plugins/mask", "settings = { rules = [{ labels = [\"pii\"], mask = \"email\" }] }");
+            .with(
+                "mask",
+                "plugins/mask",
+                "settings = { rules = [{ name = \"pii\", labels = [\"pii\"], mask = \"email\" }] }",
+            );
         let masked = plain().with(
             "mask",
             "plugins/mask",
-            "settings = { rules = [{ origins = [\"public.wide.email\"], mask = \"email\" }] }",
+            "settings = { rules = [{ name = \"email\", origins = [\"public.wide.email\"], mask = \"email\" }] }",
         );
         let scanned = plain().with(
             "mask",
             "plugins/mask",
-            "settings = { detect = [{ detectors = [\"email\", \"card\", \"ssn\"] }] }",
+            "settings = { rules = [], detect = { detectors = [\"email\", \"card\", \"ssn\"] } }",
         );
         Ok(Self {
             bouncer,
