@@ -113,7 +113,7 @@ pub(crate) fn scram(data: &[u8]) {
     let (verifier, first, last) = (chunk(), chunk(), chunk());
     let parsed = std::str::from_utf8(verifier).ok().and_then(Verifier::parse);
     let known = Verifier::parse(VERIFIER).expect("the constant is a verifier");
-    for verifier in [parsed.unwrap_or_else(|| Verifier::decoy("eve", &[7; 32])), known] {
+    for verifier in [parsed.unwrap_or_else(|| Verifier::decoy("eve", &[7; 32], 4096)), known] {
         let Ok(exchange) = Exchange::start(verifier, first, NONCE) else { return };
         assert!(exchange.server_first().contains(NONCE));
         if exchange.finish(last).is_ok() {

@@ -100,6 +100,27 @@ fn settings_cannot_change_under_a_batch() {
 }
 
 #[test]
+fn a_result_in_pieces_has_no_more_rows() {
+    let common = common();
+    let config = format!("host=127.0.0.1 port={} user=alice dbname=shop password={USER_PASSWORD}", common.gateway.port);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (mut client, connection) = tokio_postgres::connect(&config, NoTls).await.unwrap();
+        tokio::spawn(connection);
+        let transaction = client.transaction().await.unwrap();
+        let portal = transaction.bind("select n from generate_series(1, 200000) n", &[]).await.unwrap();
+        let mut rows = 0;
+        let error = loop {
+            match transaction.query_portal(&portal, 40_000).await {
+                Ok(piece) => rows += piece.len(),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!((rows, error.code().map(|c| c.code())), (80_000, Some("42501")));
+    });
+}
+
+#[test]
 fn prepared_statements_do_not_keep_old_meanings() {
     let postgres = shop();
     postgres.sql("shop", "create schema alt; create table alt.customers (id int, email text); grant usage on schema alt to portcullis; grant select on alt.customers to portcullis").unwrap();

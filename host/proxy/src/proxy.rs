@@ -10,12 +10,13 @@ use arc_swap::ArcSwap;
 use portcullis_verdict::mask::HashKey;
 use portcullis_verdict::{Approvals, AuditSink, Decide, SessionControl, Stats};
 use portcullis_wire::pg::message::Fault;
+use portcullis_wire::pg::scram::Verifier;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::config::{Config, PgListener, PgTarget};
+use crate::config::{Config, PgListener, PgTarget, User};
 use crate::pg::{self, Catalogue, Facts};
 use crate::registry::{Control, Registry};
 
@@ -47,6 +48,8 @@ pub(crate) struct Gate {
 pub(crate) struct State {
     pub(crate) config: Config,
     pub(crate) targets: BTreeMap<String, (Arc<PgTarget>, Arc<Catalogue>)>,
+    /// How often the users' passwords are hashed, so that a user who does not exist looks like one who does.
+    pub(crate) iterations: u32,
 }
 
 impl Gate {
@@ -63,7 +66,9 @@ impl State {
             (name.clone(), (Arc::new(target.clone()), Arc::new(catalogue)))
         };
         let targets = config.targets.iter().map(target).collect();
-        Self { config, targets }
+        let iterations = |user: &User| Some(Verifier::parse(user.scram.as_deref()?)?.iterations());
+        let iterations = config.users.values().filter_map(iterations).max().unwrap_or(4096);
+        Self { config, targets, iterations }
     }
 }
 

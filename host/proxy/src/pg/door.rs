@@ -133,7 +133,8 @@ impl Door {
                         return known(state, wish, user, Credential::Certificate).map_err(NoSession::Refused);
                     }
                     let verifier = user.and_then(|u| Verifier::parse(u.scram.as_deref()?));
-                    let verifier = verifier.unwrap_or_else(|| Verifier::decoy(&wish.user, &gate.decoy));
+                    let verifier =
+                        verifier.unwrap_or_else(|| Verifier::decoy(&wish.user, &gate.decoy, state.iterations));
                     self.login.challenge(verifier, nonce());
                     claimed = Some((wish, user.cloned()));
                 }

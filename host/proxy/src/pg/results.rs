@@ -58,13 +58,13 @@ impl From<WireError> for Stop {
 }
 
 impl Editor {
-    /// Fits a plan to the columns of a result. The error says why it cannot be fitted.
+    /// Fits a plan to the columns of a result, of which so many rows have passed before. The error says why it cannot be fitted.
     pub(crate) fn new(
         command: Arc<Command>,
         snapshot: Snapshot,
         result: Arc<ResultSet>,
         plan: RowPlan,
-        shape: &[Field],
+        (shape, passed): (&[Field], u64),
         key: &HashKey,
     ) -> Result<Self, Fault> {
         let (mut targets, mut how, mut inspected, mut batch) = (vec![], vec![], vec![], Batch::default());
@@ -90,7 +90,7 @@ impl Editor {
             targets.push(index);
         }
         let (count, scratch) = (shape.len(), Vec::new());
-        Ok(Self { command, snapshot, result, plan, count, targets, how, inspected, batch, scratch, passed: 0 })
+        Ok(Self { command, snapshot, result, plan, count, targets, how, inspected, batch, scratch, passed })
     }
 
     /// Appends the DataRow messages in `frames` to `out`, edited. On [`Stop::Refuse`] what was appended is whole and may be sent.

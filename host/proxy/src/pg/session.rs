@@ -484,7 +484,7 @@ impl Session {
             Ok(plan) => plan,
             Err(Denial { policy, message }) => return self.refuse(&denied(&policy, &message)),
         };
-        match Editor::new(command, snapshot, result, plan, &info.shape, &self.shared.hash_key) {
+        match Editor::new(command, snapshot, result, plan, (&info.shape, info.passed), &self.shared.hash_key) {
             Ok(editor) => {
                 self.under_way[at].editor = Some(Box::new(editor));
                 self.relay.plan(RowMode::Edit);

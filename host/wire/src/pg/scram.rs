@@ -40,12 +40,17 @@ impl Verifier {
         })
     }
 
+    /// How often the password was hashed.
+    pub fn iterations(&self) -> u32 {
+        self.iterations
+    }
+
     /// A verifier that no password fits, for a user who does not exist: the exchange looks the same from outside, and the
     /// salt is the same each time.
-    pub fn decoy(user: &str, secret: &[u8; 32]) -> Self {
+    pub fn decoy(user: &str, secret: &[u8; 32], iterations: u32) -> Self {
         let salt = hmac(secret, &[b"salt", user.as_bytes()]);
         Self {
-            iterations: 4096,
+            iterations,
             salt: salt[..16].to_vec(),
             stored_key: hmac(secret, &[b"stored", user.as_bytes()]),
             server_key: hmac(secret, &[b"server", user.as_bytes()]),
@@ -180,7 +185,7 @@ mod tests {
 
     #[test]
     fn a_decoy_is_stable_and_fits_nothing() {
-        let first = |user| Exchange::start(Verifier::decoy(user, &[7; 32]), FIRST, NONCE).unwrap();
+        let first = |user| Exchange::start(Verifier::decoy(user, &[7; 32], 4096), FIRST, NONCE).unwrap();
         assert_eq!(first("eve").server_first(), first("eve").server_first());
         assert_ne!(first("eve").server_first(), first("mallory").server_first());
         assert_eq!(first("eve").finish(FINAL), Err(ScramError::WrongProof));

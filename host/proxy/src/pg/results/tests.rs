@@ -77,7 +77,7 @@ fn editor(columns: Vec<ColumnPlan>, max_rows: Option<u64>, shape: &[Field]) -> R
     let command = Arc::new(Command { sequence: 1, phase: Phase::Execute, statement, parameters: vec![] });
     let limit = max_rows.map(|max_rows| Limit { max_rows, policy: "l".into() });
     let plan = RowPlan { columns, limit };
-    Editor::new(command, Snapshot::empty(), Arc::default(), plan, shape, &HashKey::new(b"key"))
+    Editor::new(command, Snapshot::empty(), Arc::default(), plan, (shape, 0), &HashKey::new(b"key"))
 }
 
 type Row<'a> = &'a [Option<&'a [u8]>];

@@ -29,6 +29,7 @@ mod tests;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::BytesMut;
 
@@ -148,6 +149,8 @@ pub struct ResultInfo {
     pub sequence: u64,
     /// Its columns, with the formats in which the values come.
     pub shape: Shape,
+    /// Rows of the same portal that went to the client before, where it is run in pieces.
+    pub passed: u64,
 }
 
 /// What to do with the rows of a result.
@@ -463,6 +466,9 @@ impl Relay {
             run.finish.rows += kept as u64;
             run.finish.bytes += bytes as u64;
             run.finish.masked += masked;
+        }
+        if let Some(Pending::Execute { portal, .. }) = self.pending.front() {
+            portal.rows.fetch_add(kept as u64, Ordering::Relaxed);
         }
     }
 

@@ -4,6 +4,7 @@
 //! have come, so that the text that is decided is the text that runs.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -59,6 +60,8 @@ pub struct Portal {
     /// Its columns in their formats, once the server has described this very portal. A description of the statement would not do:
     /// what its names mean may have changed since.
     pub(super) shape: OnceLock<Shape>,
+    /// Rows of it that went to the client and were looked at: it may be run in pieces.
+    pub(super) rows: AtomicU64,
 }
 
 /// A bound parameter.
@@ -87,7 +90,7 @@ impl Portal {
         }
         format_codes(&mut fields)?;
         fields.end()?;
-        Ok(Self { statement, parameters, shape: OnceLock::new() })
+        Ok(Self { statement, parameters, shape: OnceLock::new(), rows: AtomicU64::new(0) })
     }
 
     fn bytes(&self) -> usize {

@@ -1,5 +1,7 @@
 //! The server's side: each reply is matched with the command that it belongs to.
 
+use std::sync::atomic::Ordering;
+
 use bytes::{Buf, BytesMut};
 
 use super::{Event, Finish, Heard, Mode, NEVER_VALID, Pending, Relay, ResultInfo, Words};
@@ -106,10 +108,12 @@ impl Relay {
     fn rows(&mut self, input: &mut BytesMut, length: usize) -> Result<Rows, WireError> {
         let limits = self.limits;
         let Some(entry) = self.pending.front_mut() else { return self.unexpected(b'D') };
-        let (run, shape): (_, Option<Shape>) = match entry {
-            Pending::Simple { run, shape, .. } => (run, shape.clone()),
-            Pending::Execute { run, portal } if run.mode == Mode::Unplanned => (run, portal.shape.get().cloned()),
-            Pending::Execute { run, .. } => (run, None),
+        let (run, shape, passed): (_, Option<Shape>, _) = match entry {
+            Pending::Simple { run, shape, .. } => (run, shape.clone(), 0),
+            Pending::Execute { run, portal } if run.mode == Mode::Unplanned => {
+                (run, portal.shape.get().cloned(), portal.rows.load(Ordering::Relaxed))
+            }
+            Pending::Execute { run, .. } => (run, None, 0),
             _ => return self.unexpected(b'D'),
         };
         let sequence = run.finish.sequence;
@@ -118,7 +122,7 @@ impl Relay {
                 run.mode = Mode::Waiting;
                 // Without a description nothing protects the rows, so they must not pass.
                 let Some(shape) = shape else { return self.unexpected(b'D') };
-                Ok(Rows::Event(Event::Plan(ResultInfo { sequence, shape })))
+                Ok(Rows::Event(Event::Plan(ResultInfo { sequence, shape, passed })))
             }
             Mode::Waiting => Ok(Rows::NeedMore),
             Mode::Edit => {
