@@ -5,7 +5,6 @@ use portcullis_verdict::{Batch, Chunk, Edit, Mask};
 use portcullis_wire::pg::types::{Class, is_valid_text};
 
 use crate::chunks;
-use crate::values::CLASSES;
 
 const NAMES: [&str; 7] = ["constant", "date-to-year", "email", "hash", "keep-last", "null", "redact"];
 
@@ -26,7 +25,7 @@ pub(crate) fn mask(data: &[u8]) {
         _ => vec![(parameter, String::new())],
     };
     let Ok(mask) = Mask::parse(name, &parameters) else { return };
-    let class = CLASSES[usize::from(choice) % CLASSES.len()];
+    let class = Class::ALL[usize::from(choice) % Class::ALL.len()];
     let max_chars = (bound > 0).then_some(u32::from(bound));
     let Ok(compiled) = mask.compile(&value_type(class, max_chars), &HashKey::new(b"key")) else { return };
     let mut out = b"before".to_vec();

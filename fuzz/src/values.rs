@@ -2,33 +2,10 @@
 
 use portcullis_wire::pg::types::{Class, is_valid_text, to_binary, to_text};
 
-/// Every class of types.
-pub(crate) const CLASSES: [Class; 19] = [
-    Class::BpChar,
-    Class::Bool,
-    Class::Bytea,
-    Class::Date,
-    Class::Float4,
-    Class::Float8,
-    Class::Int2,
-    Class::Int4,
-    Class::Int8,
-    Class::Json,
-    Class::Jsonb,
-    Class::Name,
-    Class::Numeric,
-    Class::Other,
-    Class::Text,
-    Class::Timestamp,
-    Class::TimestampTz,
-    Class::Uuid,
-    Class::Xml,
-];
-
 /// What is written from a text reads back as the same value, and what the server can send survives both ways.
 pub(crate) fn types(data: &[u8]) {
     let Some((choice, value)) = data.split_first() else { return };
-    let class = CLASSES[usize::from(*choice) % CLASSES.len()];
+    let class = Class::ALL[usize::from(*choice) % Class::ALL.len()];
     let valid = is_valid_text(class, value);
     match binary(class, value) {
         Some(encoded) => {

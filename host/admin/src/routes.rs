@@ -150,7 +150,7 @@ struct Which {
 }
 
 /// `GET /v1/approvals?all=false`: the open requests, newest first; with `all=true` ended ones too, as far as the store lists them.
-/// `{"approvals": [approval]}`; an approval is `{"id", "state", "session", "sequence", "principal", "target", "text", "digest",
+/// `{"approvals": [approval]}`; an approval is `{"id", "state", "session", "sequence", "principal", "target", "text", "digest", "parameters",
 /// "demands", "approvers", "opened_ms", "expires_ms", "reason", "decided"}`, with `state` one of `open`, `approved`, `denied`,
 /// `expired`, `withdrawn`, and times in milliseconds since the Unix epoch.
 async fn approvals(State(app): Shared, caller: Caller, Query(which): Query<Which>) -> Answer {

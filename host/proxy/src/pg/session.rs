@@ -522,7 +522,10 @@ impl Session {
         Stats::bump(&self.pipeline.stats.results_refused);
         self.relay.refuse(fault);
         self.relay.set_cancelling(true);
-        self.cancel_upstream();
+        // One that is under way is for this very command, since nothing new has started behind it.
+        if self.cancelling.is_none() {
+            self.cancel_upstream();
+        }
     }
 
     fn cancel_upstream(&mut self) {

@@ -46,6 +46,31 @@ pub enum Class {
     Xml,
 }
 
+impl Class {
+    /// Every class.
+    pub const ALL: [Self; 19] = [
+        Self::BpChar,
+        Self::Bool,
+        Self::Bytea,
+        Self::Date,
+        Self::Float4,
+        Self::Float8,
+        Self::Int2,
+        Self::Int4,
+        Self::Int8,
+        Self::Json,
+        Self::Jsonb,
+        Self::Name,
+        Self::Numeric,
+        Self::Other,
+        Self::Text,
+        Self::Timestamp,
+        Self::TimestampTz,
+        Self::Uuid,
+        Self::Xml,
+    ];
+}
+
 /// OIDs and names as in the server's `pg_type.dat`.
 const TYPES: &[(u32, &str, Class)] = &[
     (16, "bool", Class::Bool),
@@ -460,27 +485,6 @@ mod tests {
 
     use super::*;
 
-    const ALL: [Class; 18] = [
-        Class::BpChar,
-        Class::Bool,
-        Class::Bytea,
-        Class::Date,
-        Class::Float4,
-        Class::Float8,
-        Class::Int2,
-        Class::Int4,
-        Class::Int8,
-        Class::Json,
-        Class::Jsonb,
-        Class::Name,
-        Class::Numeric,
-        Class::Text,
-        Class::Timestamp,
-        Class::TimestampTz,
-        Class::Uuid,
-        Class::Xml,
-    ];
-
     fn round(class: Class, text: &str) -> Result<String, BadValue> {
         let (mut binary, mut back) = (vec![], vec![]);
         to_binary(class, text.as_bytes(), &mut binary)?;
@@ -566,7 +570,7 @@ mod tests {
     proptest! {
         #[test]
         fn junk_is_an_error_and_no_panic(bytes in proptest::collection::vec(any::<u8>(), 0..24)) {
-            for class in ALL {
+            for class in Class::ALL {
                 let mut out = vec![];
                 let _ = to_text(class, &bytes, &mut out);
                 let _ = to_binary(class, &bytes, &mut out);
