@@ -56,11 +56,15 @@ pub(crate) fn setup() -> Result<()> {
     }
 }
 
-/// The grammar's bindings are made with libclang, of any version.
+/// The grammar's bindings are made with libclang, of any version. `libclang-cpp`, which comes with LLVM's own tools, is another library.
 fn has_libclang() -> bool {
+    let is_libclang = |name: &str| {
+        let version = name.strip_prefix("libclang-").and_then(|rest| rest.chars().next());
+        name.starts_with("libclang.so") || version.is_some_and(|first| first.is_ascii_digit())
+    };
     let named = |dir: &Path| {
         let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-        entries.into_iter().any(|e| e.file_name().to_string_lossy().starts_with("libclang"))
+        entries.into_iter().any(|e| is_libclang(&e.file_name().to_string_lossy()))
     };
     let versions = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten();
     let mut llvm = versions.map(|e| e.path()).filter(|p| p.to_string_lossy().contains("/llvm"));
