@@ -132,6 +132,7 @@ impl Rig {
             Event::Finish(finish) => {
                 assert!(self.under_way.remove(&finish.sequence), "command {} was not under way", finish.sequence);
             }
+            Event::Oversized { .. } => self.relay.refuse(&Fault::error("54000", "too large")),
             Event::Parameter { .. } => {}
             Event::Terminate => return false,
             Event::Words { .. } if flags & flag::OPEN != 0 => self.relay.words(Words::Pass),

@@ -5,21 +5,29 @@ use std::process::Command;
 use portcullis_tests::gateway::{Gateway, Options, USER_PASSWORD};
 use portcullis_tests::place::Scratch;
 use portcullis_tests::{clients, nothing_may_be_missing, place};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::support::{Authority, guarded, shop, write_private};
 
-/// Runs a driver's script, which prints `ok` at its end, in plain text and over TLS.
-fn run(command: impl Fn() -> Command, script: &str) {
+/// Starts a gateway for a driver, once in plain text and once with TLS, and says which.
+fn each_mode(check: impl Fn(&Gateway, &'static str, &Authority)) {
     for mode in ["disable", "require"] {
         let postgres = shop();
         let scratch = Scratch::new("driver").unwrap();
-        let (certificate, key) = Authority::new().issue("localhost", true);
+        let authority = Authority::new();
+        let (certificate, key) = authority.issue("localhost", true);
         write_private(&scratch, "server.crt", &certificate);
         write_private(&scratch, "server.key", &key);
         let tls = "[postgres.tls]\ncertificate = \"server.crt\"\nkey = \"file:server.key\"\n";
         let options = guarded(&postgres);
         let listener = if mode == "require" { tls.to_owned() } else { String::new() };
-        let gateway = Gateway::start_in(scratch, Options { listener, ..options }).unwrap();
+        check(&Gateway::start_in(scratch, Options { listener, ..options }).unwrap(), mode, &authority);
+    }
+}
+
+/// Runs a driver's script, which prints `ok` at its end.
+fn run(command: impl Fn() -> Command, script: &str) {
+    each_mode(|gateway, mode, _| {
         let mut command = command();
         command.arg(place::root().join("tests/clients").join(script)).env("PGSSLMODE", mode);
         command.env("PGHOST", "127.0.0.1").env("PGPORT", gateway.port.to_string());
@@ -27,7 +35,7 @@ fn run(command: impl Fn() -> Command, script: &str) {
         let output = command.output().unwrap();
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(output.status.success() && out.trim_end().ends_with("ok"), "{script} with TLS {mode}:\n{out}{err}");
-    }
+    });
 }
 
 fn skipped(what: &str) {
@@ -68,27 +76,35 @@ fn node_postgres() {
 
 #[test]
 fn tokio_postgres_in_binary() {
-    let postgres = shop();
-    let gateway = Gateway::start(guarded(&postgres)).unwrap();
-    let config = format!("host=127.0.0.1 port={} user=alice dbname=shop password={USER_PASSWORD}", gateway.port);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    runtime.block_on(async {
-        let (client, connection) = tokio_postgres::connect(&config, tokio_postgres::NoTls).await.unwrap();
-        tokio::spawn(connection);
-        let row = client.query_one("select id, email, card, ssn from customers where id = $1", &[&1i32]).await.unwrap();
-        assert_eq!(row.get::<_, i32>(0), 1);
-        assert_eq!(row.get::<_, String>(1), "a***@example.com");
-        assert_eq!(row.get::<_, String>(2), "***************1111");
-        let error = client.query("delete from orders", &[]).await.unwrap_err();
-        assert_eq!(error.code().map(|c| c.code()), Some("42501"));
-        // Many statements on their way at once, one of which is denied.
-        let (a, b, c) = tokio::join!(
-            client.query_one("select count(*) from orders", &[]),
-            client.execute("update orders set cents = 0", &[]),
-            client.query_one("select 2::int4", &[]),
-        );
-        assert_eq!(a.unwrap().get::<_, i64>(0), 40);
-        assert!(b.is_err());
-        assert_eq!(c.unwrap().get::<_, i32>(0), 2);
+    each_mode(|gateway, mode, authority| {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        runtime.block_on(play(gateway, mode, authority));
     });
+}
+
+async fn play(gateway: &Gateway, mode: &str, authority: &Authority) {
+    let config =
+        format!("host=127.0.0.1 port={} user=alice dbname=shop password={USER_PASSWORD} sslmode={mode}", gateway.port);
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(authority.certificate()).unwrap();
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let tls = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let tls = MakeRustlsConnect::new(tls.with_root_certificates(roots).with_no_client_auth());
+    let (client, connection) = tokio_postgres::connect(&config, tls).await.unwrap();
+    tokio::spawn(connection);
+    let row = client.query_one("select id, email, card, ssn from customers where id = $1", &[&1i32]).await.unwrap();
+    assert_eq!(row.get::<_, i32>(0), 1);
+    assert_eq!(row.get::<_, String>(1), "a***@example.com");
+    assert_eq!(row.get::<_, String>(2), "***************1111");
+    let error = client.query("delete from orders", &[]).await.unwrap_err();
+    assert_eq!(error.code().map(|c| c.code()), Some("42501"));
+    // Many statements on their way at once, one of which is denied.
+    let (a, b, c) = tokio::join!(
+        client.query_one("select count(*) from orders", &[]),
+        client.execute("update orders set cents = 0", &[]),
+        client.query_one("select 2::int4", &[]),
+    );
+    assert_eq!(a.unwrap().get::<_, i64>(0), 40);
+    assert!(b.is_err());
+    assert_eq!(c.unwrap().get::<_, i32>(0), 2);
 }

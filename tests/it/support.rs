@@ -68,6 +68,10 @@ impl Authority {
         self.0.pem()
     }
 
+    pub(crate) fn certificate(&self) -> rustls::pki_types::CertificateDer<'static> {
+        self.0.der().clone()
+    }
+
     /// A certificate and its key for a name, and for 127.0.0.1 if it is a server's.
     pub(crate) fn issue(&self, name: &str, server: bool) -> (String, String) {
         let mut params = CertificateParams::new(if server { vec!["localhost".to_owned()] } else { vec![] }).unwrap();

@@ -3,9 +3,19 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+
+/// Sets what every connection has: small messages leave at once, and a peer that is gone without a word is noticed after some minutes
+/// of silence, for a command may take as long as it likes to answer.
+pub(crate) fn prepare(tcp: &TcpStream) -> io::Result<()> {
+    let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(10));
+    tcp.set_nodelay(true)?;
+    SockRef::from(tcp).set_tcp_keepalive(&keepalive)
+}
 
 /// A connection to a client or a server.
 pub(crate) enum Stream {

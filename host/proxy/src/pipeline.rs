@@ -1,10 +1,5 @@
 //! The way of every command of every protocol: decide, record, hold if people must approve, decide again, permit.
 
-/// What would run.
-fn final_text<'a>(command: &'a Command, ruling: &'a Ruling) -> &'a Arc<str> {
-    ruling.rewrite.as_ref().map_or(&command.statement.text, |statement| &statement.text)
-}
-
 #[cfg(test)]
 mod tests;
 
@@ -59,10 +54,7 @@ enum State {
         hold: Hold,
         digest: String,
     },
-    Disk {
-        receipt: Pin<Box<dyn Future<Output = Result<Receipt, AuditError>> + Send>>,
-        ruling: Ruling,
-    },
+    Disk(Pin<Box<dyn Future<Output = Result<(Receipt, Ruling), AuditError>> + Send>>),
 }
 
 impl Waiting {
@@ -70,7 +62,7 @@ impl Waiting {
     pub(crate) fn approval(&self) -> Option<(&Arc<str>, u32)> {
         match &self.state {
             State::Approval { hold, .. } => Some((&hold.id, hold.ttl_seconds)),
-            State::Disk { .. } => None,
+            State::Disk(_) => None,
         }
     }
 }
@@ -100,8 +92,8 @@ impl Pipeline {
         read: &dyn Fn(&str) -> Arc<Statement>,
     ) -> Poll<Decision> {
         let decision = match &mut waiting.state {
-            State::Disk { receipt, ruling } => match std::task::ready!(receipt.as_mut().poll(cx)) {
-                Ok(receipt) => self.permit(ruling, receipt),
+            State::Disk(recorded) => match std::task::ready!(recorded.as_mut().poll(cx)) {
+                Ok((receipt, ruling)) => self.permit(ruling, receipt),
                 Err(error) => self.unrecorded(&error),
             },
             State::Approval { hold, digest } => {
@@ -184,10 +176,11 @@ impl Pipeline {
                 }
                 _ => self.hold(command, &ruling, demands.clone()),
             },
-            (Outcome::Allow, None) => self.permit(&ruling, Receipt::accepted()),
-            (Outcome::Allow, Some(Appended::Done(receipt))) => self.permit(&ruling, receipt),
+            (Outcome::Allow, None) => self.permit(ruling, Receipt::accepted()),
+            (Outcome::Allow, Some(Appended::Done(receipt))) => self.permit(ruling, receipt),
             (Outcome::Allow, Some(Appended::Pending(receipt))) => {
-                Decision::Wait(Waiting { command, state: State::Disk { receipt, ruling } })
+                let recorded = Box::pin(async move { Ok((receipt.await?, ruling)) });
+                Decision::Wait(Waiting { command, state: State::Disk(recorded) })
             }
         }
     }
@@ -213,11 +206,12 @@ impl Pipeline {
         }
     }
 
-    fn permit(&self, ruling: &Ruling, receipt: Receipt) -> Decision {
+    fn permit(&self, mut ruling: Ruling, receipt: Receipt) -> Decision {
+        let (snapshot, rewrite) = (ruling.snapshot.clone(), ruling.rewrite.take());
         match ruling.permit(receipt) {
             Some(permit) => {
                 Stats::bump(&self.stats.commands_allowed);
-                Decision::Go(Go { permit, snapshot: ruling.snapshot.clone(), rewrite: ruling.rewrite.clone() })
+                Decision::Go(Go { permit, snapshot, rewrite })
             }
             None => self.deny(Denial::by_gateway("the command was not allowed")),
         }
@@ -254,4 +248,9 @@ impl Pipeline {
             approval,
         }
     }
+}
+
+/// What would run.
+fn final_text<'a>(command: &'a Command, ruling: &'a Ruling) -> &'a Arc<str> {
+    ruling.rewrite.as_ref().map_or(&command.statement.text, |statement| &statement.text)
 }

@@ -155,7 +155,7 @@ impl Ruling {
     /// The permit to send the command upstream, if it was allowed and has been recorded.
     ///
     /// This is the only maker of [`Permit`]s: without an allowing chain and the audit's receipt there is none.
-    pub fn permit(&self, _recorded: Receipt) -> Option<Permit> {
+    pub fn permit(self, _recorded: Receipt) -> Option<Permit> {
         matches!(self.outcome, Outcome::Allow).then_some(Permit { sequence: self.sequence })
     }
 }

@@ -14,7 +14,7 @@ use tokio_rustls::TlsAcceptor;
 use super::catalogue::Catalogue;
 use super::startup::Wish;
 use crate::config::{PgListener, PgTarget, User};
-use crate::io::Stream;
+use crate::io::{Stream, prepare};
 use crate::proxy::{Gate, State, random};
 
 /// Why a connection did not become a session.
@@ -57,7 +57,7 @@ pub(super) struct Door {
 /// protocol's client can be lured here.
 pub(super) async fn accept(tcp: TcpStream, listener: &PgListener) -> std::io::Result<Door> {
     const TLS_HANDSHAKE: u8 = 22;
-    tcp.set_nodelay(true)?;
+    prepare(&tcp)?;
     let mut first = [0];
     let direct = tcp.peek(&mut first).await? == 1 && first[0] == TLS_HANDSHAKE;
     let (stream, tls) = match &listener.tls {

@@ -8,8 +8,9 @@ use portcullis_verdict as verdict;
 use portcullis_wire::sql;
 
 const SHARDS: usize = 16;
-/// Texts that a shard keeps before it forgets the older half.
+/// Texts that a shard keeps before it forgets the older half, and their bytes. Facts are about as large as their text.
 const PER_SHARD: usize = 512;
+const PER_SHARD_BYTES: usize = 512 << 10;
 /// Longer texts are rarely repeated; they are read each time.
 const MAX_CACHED: usize = 16 << 10;
 
@@ -24,6 +25,8 @@ pub(crate) struct Facts {
 struct Generations {
     young: HashMap<Box<str>, Arc<verdict::Facts>>,
     old: HashMap<Box<str>, Arc<verdict::Facts>>,
+    /// The bytes of the young one's texts.
+    bytes: usize,
 }
 
 impl Default for Facts {
@@ -69,9 +72,11 @@ impl Generations {
     }
 
     fn insert(&mut self, key: Box<str>, facts: Arc<verdict::Facts>) {
-        if self.young.len() >= PER_SHARD / 2 {
+        if self.young.len() >= PER_SHARD / 2 || self.bytes + key.len() > PER_SHARD_BYTES / 2 {
             self.old = std::mem::take(&mut self.young);
+            self.bytes = 0;
         }
+        self.bytes += key.len();
         self.young.insert(key, facts);
     }
 }
@@ -176,5 +181,10 @@ mod tests {
             assert!(generations.get("0").is_some(), "what is used stays");
         }
         assert!(generations.young.len() + generations.old.len() <= PER_SHARD);
+        for i in 0..PER_SHARD {
+            generations.insert(format!("{i:>MAX_CACHED$}").into(), entry.clone());
+        }
+        let bytes = |texts: &HashMap<Box<str>, _>| texts.keys().map(|text| text.len()).sum::<usize>();
+        assert!(bytes(&generations.young) + bytes(&generations.old) <= PER_SHARD_BYTES);
     }
 }

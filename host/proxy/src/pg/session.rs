@@ -280,6 +280,7 @@ impl Session {
                     None => self.think(About::Words(sequence)),
                 },
                 Event::Rows { sequence, bytes, .. } => self.rows(sequence, bytes)?,
+                Event::Oversized { bytes } => self.refuse(&self.oversized(bytes)),
                 Event::Finish(finish) => self.finished(finish),
                 Event::Parameter { name, value } if name == "client_encoding" && value != "UTF8" => {
                     return Err(End::Encoding);
@@ -515,6 +516,12 @@ impl Session {
             }
             Some(Stop::Broken(error)) => Err(End::Protocol(RelayError::Server(error))),
         }
+    }
+
+    fn oversized(&self, bytes: usize) -> Fault {
+        let limit = self.shared.limits.server_message_bytes;
+        let what = format!("a row of {bytes} bytes exceeds the limit of {limit} for rows that a policy looks at");
+        Fault::error("54000", what).with_hint("select less, or raise limits.server_message_bytes")
     }
 
     /// Refuses the rest of a result, and asks the server not to compute it.

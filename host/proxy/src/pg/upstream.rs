@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::config::{Limits, PgTarget, UpstreamTls};
-use crate::io::Stream;
+use crate::io::{Stream, prepare};
 
 /// A server that is ready for queries.
 pub(crate) struct Upstream {
@@ -86,7 +86,7 @@ pub(crate) async fn cancel(target: PgTarget, key: Vec<u8>, limits: Limits) -> Re
 
 async fn dial(target: &PgTarget) -> Result<Stream, UpstreamError> {
     let mut tcp = TcpStream::connect((target.host.as_str(), target.port)).await?;
-    tcp.set_nodelay(true)?;
+    prepare(&tcp)?;
     let UpstreamTls::VerifyFull(config) = &target.tls else { return Ok(Stream::Plain(tcp)) };
     let mut request = Vec::new();
     put_ssl_request(&mut request);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::{Buf, BytesMut};
 
-use super::names::{Lookup, Portal, Prepared};
+use super::names::{Lookup, Portal, Prepared, may_copy};
 use super::{Event, Passage, Pending, Phase, Question, Relay, Run};
 use crate::pg::frame::{Fields, Frame, WireError, next, peek, put, put_cstr};
 use crate::pg::message::{Fault, put_query};
@@ -148,8 +148,8 @@ impl Relay {
             }
             match peek(input)? {
                 None => return Ok(None),
-                // The server may be about to ask for the data.
-                Some((b'd' | b'c' | b'f', _)) if self.awaits_copy() => return Ok(None),
+                // Data has to wait until the server asks for it. Anything else would be taken for data that is wrong, and be lost.
+                Some((tag, _)) if !matches!(tag, b'S' | b'H' | b'X') && self.awaits_copy() => return Ok(None),
                 // COPY data streams, so that its size needs no bound. What comes outside a COPY is left over from one
                 // that failed, and the server would drop it.
                 Some((b'd', length)) => {
@@ -175,10 +175,15 @@ impl Relay {
         }
     }
 
-    /// Whether a command that is under way may turn out to be a COPY from the client.
+    /// Whether the command that was sent last may turn out to be a COPY from the client.
     fn awaits_copy(&mut self) -> bool {
-        let runs = |p: &Pending| matches!(p, Pending::Execute { .. } | Pending::Simple { .. });
-        let awaits = !self.client.copying && !self.client.skipping && self.pending.iter().any(runs);
+        let last = self.pending.iter().rev().find(|p| !matches!(p, Pending::Sync));
+        let may_copy = match last {
+            Some(Pending::Execute { portal, .. }) => portal.statement.may_copy(),
+            Some(Pending::Simple { may_copy, .. }) => *may_copy,
+            _ => false,
+        };
+        let awaits = may_copy && !self.client.copying && !self.client.skipping;
         // The server may keep earlier replies until a Flush or Sync, and the client sends none during a COPY.
         if awaits && !self.client.flushed && !matches!(self.pending.back(), Some(Pending::Sync)) {
             self.client.flushed = true;
@@ -238,7 +243,12 @@ impl Relay {
             }
             // The server ignores these during a COPY and owes no reply to them.
             b'S' | b'H' => Ok(Taken::Consumed),
-            tag => Err(WireError::Unexpected { tag, state: "during a COPY from the client" }),
+            // The server would take the message for the end of the COPY, and never for what it is.
+            _ => {
+                self.client.copying = false;
+                put(&mut self.to_server, b'f', |b| put_cstr(b, b"another message came in place of data"));
+                Ok(Taken::Consumed)
+            }
         }
     }
 
@@ -431,7 +441,8 @@ impl Relay {
         let run = Run::new(asked.sequence, passage);
         if self.unit.is_simple() {
             put_query(&mut self.to_server, &text);
-            self.pending.push_back(Pending::Simple { run, text, shape: None });
+            let may_copy = may_copy(&text);
+            self.pending.push_back(Pending::Simple { run, text, may_copy, shape: None });
             self.unit.clear();
             return true;
         }

@@ -7,6 +7,7 @@
 //! * [`Event::Ask`] stops the client's side until [`Relay::answer`]. Bytes behind the command stay in the buffer.
 //! * [`Event::Plan`] stops the server's side until [`Relay::plan`] or [`Relay::refuse`].
 //! * [`Event::Rows`] stops the server's side until [`Relay::rows_done`] or [`Relay::refuse`].
+//! * [`Event::Oversized`] stops the server's side until [`Relay::refuse`].
 //! * [`Event::Words`] stops the server's side until [`Relay::words`].
 //!
 //! # Commands of the extended protocol
@@ -132,6 +133,11 @@ pub enum Event {
         bytes: usize,
         /// How many rows.
         count: usize,
+    },
+    /// The next row of a result that was planned to be edited is larger than [`Limits::server_message`], so it can only be refused.
+    Oversized {
+        /// The row's size, in bytes.
+        bytes: usize,
     },
     /// The client says goodbye.
     Terminate,
@@ -274,6 +280,7 @@ enum Pending {
     Simple {
         run: Run,
         text: Arc<str>,
+        may_copy: bool,
         shape: Option<Shape>,
     },
     /// Stands where a denied command stood.
@@ -477,7 +484,7 @@ impl Relay {
         self.words = Some(Heard::Answered(words));
     }
 
-    /// Refuses the result of the last [`Event::Plan`] or [`Event::Rows`]: the client gets the error in place of what is left.
+    /// Refuses the result of the last [`Event::Plan`], [`Event::Rows`] or [`Event::Oversized`]: the client gets the error in place of what is left.
     pub fn refuse(&mut self, fault: &Fault) {
         fault.put(&mut self.to_client);
         self.refusal.swallowing = true;

@@ -22,6 +22,7 @@ pub struct Prepared {
 #[derive(Debug)]
 struct Sent {
     text: Arc<str>,
+    may_copy: bool,
     may_rename: bool,
     readable: bool,
 }
@@ -33,8 +34,8 @@ impl Prepared {
     }
 
     pub(super) fn sent_as(&self, text: Arc<str>, readable: bool) {
-        let may_rename = may_rename(&text);
-        let _ = self.sent.set(Sent { text, may_rename, readable });
+        let (may_copy, may_rename) = (may_copy(&text), may_rename(&text));
+        let _ = self.sent.set(Sent { text, may_copy, may_rename, readable });
     }
 
     /// Whether the text could be read when it was sent; `None` before that.
@@ -44,6 +45,10 @@ impl Prepared {
 
     fn bytes(&self) -> usize {
         self.text().map_or(0, |text| text.len())
+    }
+
+    pub(super) fn may_copy(&self) -> bool {
+        self.sent.get().is_some_and(|sent| sent.may_copy)
     }
 
     fn may_rename(&self) -> bool {
@@ -128,8 +133,41 @@ fn nth_format(formats: &[bool], index: usize) -> bool {
 /// The names that the server has confirmed.
 #[derive(Debug, Default)]
 pub(super) struct Names {
-    statements: HashMap<Vec<u8>, Arc<Prepared>>,
-    portals: HashMap<Vec<u8>, Arc<Portal>>,
+    statements: Held<Prepared>,
+    portals: Held<Portal>,
+}
+
+/// What names stand for, each with its bytes, and the bytes of all.
+#[derive(Debug)]
+struct Held<T> {
+    by_name: HashMap<Vec<u8>, (Arc<T>, usize)>,
+    bytes: usize,
+}
+
+impl<T> Default for Held<T> {
+    fn default() -> Self {
+        Self { by_name: HashMap::new(), bytes: 0 }
+    }
+}
+
+impl<T> Held<T> {
+    fn get(&self, name: &[u8]) -> Option<&Arc<T>> {
+        self.by_name.get(name).map(|(held, _)| held)
+    }
+
+    fn insert(&mut self, name: Vec<u8>, held: Arc<T>, bytes: usize) {
+        self.remove(&name);
+        self.by_name.insert(name, (held, bytes));
+        self.bytes += bytes;
+    }
+
+    fn remove(&mut self, name: &[u8]) {
+        self.bytes -= self.by_name.remove(name).map_or(0, |(_, bytes)| bytes);
+    }
+
+    fn clear(&mut self) {
+        *self = Self::default();
+    }
 }
 
 /// What a name stands for when everything sent before has been done.
@@ -161,11 +199,13 @@ impl Names {
     }
 
     pub(super) fn parsed(&mut self, name: Vec<u8>, statement: Arc<Prepared>) {
-        self.statements.insert(name, statement);
+        let bytes = statement.bytes();
+        self.statements.insert(name, statement, bytes);
     }
 
     pub(super) fn bound(&mut self, name: Vec<u8>, portal: Arc<Portal>) {
-        self.portals.insert(name, portal);
+        let bytes = portal.bytes();
+        self.portals.insert(name, portal, bytes);
     }
 
     pub(super) fn closed(&mut self, portal: bool, name: &[u8]) {
@@ -185,9 +225,7 @@ impl Names {
     pub(super) fn completed(&mut self, tag: &[u8], text: &str) {
         match tag {
             b"DEALLOCATE" => match deallocated(text) {
-                Some(name) => {
-                    self.statements.remove(name.as_bytes());
-                }
+                Some(name) => self.statements.remove(name.as_bytes()),
                 None => self.statements.clear(),
             },
             b"DEALLOCATE ALL" => self.statements.clear(),
@@ -209,9 +247,8 @@ impl Names {
         name: &[u8],
         bytes: usize,
     ) -> Option<String> {
-        let (mut count, mut held) = (self.statements.len().max(self.portals.len()), bytes);
-        held += self.statements.values().map(|s| s.bytes()).sum::<usize>();
-        held += self.portals.values().map(|p| p.bytes()).sum::<usize>();
+        let mut count = self.statements.by_name.len().max(self.portals.by_name.len());
+        let mut held = bytes + self.statements.bytes + self.portals.bytes;
         for entry in pending {
             let more = match entry {
                 Pending::Parse { statement, .. } => statement.bytes(),
@@ -283,6 +320,11 @@ fn may_rename(text: &str) -> bool {
     let text = text.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == ';');
     let starts = |word: &&str| text.get(..word.len()).is_some_and(|head| head.eq_ignore_ascii_case(word));
     text.starts_with("--") || text.starts_with("/*") || VERBS.iter().any(starts)
+}
+
+/// Whether a text may hold a COPY. A keyword cannot be written otherwise, and no function can start a COPY with the client.
+pub(super) fn may_copy(text: &str) -> bool {
+    text.as_bytes().windows(4).any(|word| word.eq_ignore_ascii_case(b"copy"))
 }
 
 fn resolve<T>(change: Change<Arc<T>>, confirmed: Option<&Arc<T>>) -> Lookup<Arc<T>> {

@@ -6,7 +6,7 @@ use bytes::{Buf, BytesMut};
 
 use super::{Event, Finish, Heard, Mode, NEVER_VALID, Pending, Relay, ResultInfo, Words};
 use crate::pg::frame::{Fields, Frame, WireError, next, peek, put, put_cstr};
-use crate::pg::message::{Fault, Shape, TxStatus, field, put_query, row_description, sqlstate};
+use crate::pg::message::{Shape, TxStatus, field, put_query, row_description, sqlstate};
 
 /// What became of a message.
 enum Taken {
@@ -128,13 +128,8 @@ impl Relay {
             Mode::Edit => {
                 let (count, bytes) = whole_rows(input, limits.batch_rows)?;
                 if count == 0 && length > limits.server_message {
-                    let limit = limits.server_message;
-                    let what =
-                        format!("a row of {length} bytes exceeds the limit of {limit} for rows that a policy looks at");
-                    self.refuse(
-                        &Fault::error("54000", what).with_hint("select less, or raise limits.server_message_bytes"),
-                    );
-                    return Ok(Rows::Passed);
+                    run.mode = Mode::Waiting;
+                    return Ok(Rows::Event(Event::Oversized { bytes: length }));
                 }
                 if count == 0 {
                     return Ok(Rows::NeedMore);
@@ -269,7 +264,7 @@ impl Relay {
         }
         if tag == b'G' {
             self.client.set_copying(true);
-            // A Sync that the server reads before the data's end is ignored by it.
+            // A Sync that the server reads before the data's end is ignored by it. Nothing else was sent behind what may be a COPY.
             self.pending.retain(|p| !matches!(p, Pending::Sync));
             if self.pending.len() > 1 {
                 return self.unexpected(tag);

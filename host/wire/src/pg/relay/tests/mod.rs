@@ -108,6 +108,7 @@ impl Rig {
                 },
                 Event::Rows { bytes, count, .. } => self.edit(bytes, count),
                 Event::Finish(finish) => self.finished.push(finish),
+                Event::Oversized { .. } => self.relay.refuse(&Fault::error("54000", "too large")),
                 Event::Words { .. } => self.relay.words(self.policy.words),
                 Event::Parameter { .. } | Event::Terminate => {}
             }
@@ -366,6 +367,23 @@ fn copy_passes_both_ways() {
     let script =
         [parse("", "copyin"), bind("", ""), execute("", 0), bare(b'H'), copy_data(b"x"), bare(b'c'), bare(b'S')];
     always(OPEN, &script, "1 2 G C ZI");
+}
+
+#[test]
+fn nothing_is_sent_behind_a_copy_from_the_client_before_it_has_begun() {
+    // The server would lose the Parse, and the Bind would find the statement of before.
+    let before = [parse("", "select 1"), bare(b'S')];
+    let after = [parse("", "select 2"), bind("", ""), execute("", 0), bare(b'S')];
+    let script = [&before[..], &[query("copyin")], &after, &[query("select 0")]].concat();
+    let rig = always(OPEN, &script, "1 ZI G E57014 ZI 2 D C ZI T C ZI");
+    assert!(!ran(&rig, "select 2") && rig.asked.iter().all(|(_, text)| text != "select 2"));
+    let copy = [parse("", "copyin"), bind("", ""), execute("", 0)];
+    let script = [&copy[..], &after, &[query("select 0")]].concat();
+    let rig = always(OPEN, &script, "1 2 G E57014 ZI T C ZI");
+    assert!(!ran(&rig, "select 2"));
+    // A COPY that fails at once leaves what is behind it as it is.
+    let script = [query("begin"), query("fail"), query("copyin"), query("select 0"), query("commit")];
+    always(OPEN, &script, "C ZT E42601 ZE E25P02 ZE E25P02 ZE C ZI");
 }
 
 #[test]

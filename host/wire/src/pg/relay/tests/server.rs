@@ -47,10 +47,10 @@ impl Server {
             b'd' => {}
             b'c' | b'f' => {
                 if let Some(rest) = self.copying.take() {
-                    if tag == b'f' {
-                        self.error("57014")
-                    } else {
-                        self.complete("COPY 1")
+                    match (tag, &rest) {
+                        (b'f', None) => self.fail("57014"),
+                        (b'f', _) => self.error("57014"),
+                        _ => self.complete("COPY 1"),
                     }
                     if let Some(rest) = rest {
                         let rest = if tag == b'f' { VecDeque::new() } else { rest };
@@ -59,6 +59,7 @@ impl Server {
                 }
             }
             b'S' | b'H' if self.copying.is_some() => {}
+            _ if self.copying.is_some() => panic!("the server lost {:?} during a COPY", tag as char),
             b'S' => {
                 self.skipping = false;
                 self.ready();
