@@ -8,6 +8,7 @@ mod pg;
 mod pipeline;
 mod proxy;
 mod registry;
+mod workers;
 
 use std::sync::Arc;
 

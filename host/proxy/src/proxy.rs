@@ -19,6 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::config::{Config, PgListener, PgTarget, User};
 use crate::pg::{self, Catalogue, Facts};
 use crate::registry::{Control, Registry};
+use crate::workers::Workers;
 
 /// The traits that the proxy drives, and what it shares with others.
 pub struct Parts {
@@ -72,12 +73,15 @@ impl State {
     }
 }
 
-/// A listener cannot be bound.
+/// Why the data path cannot be opened.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: {source}")]
-pub struct ProxyError {
-    address: SocketAddr,
-    source: std::io::Error,
+pub enum ProxyError {
+    /// A listener cannot be bound.
+    #[error("cannot listen on {0}: {1}")]
+    Listen(SocketAddr, std::io::Error),
+    /// The threads for sessions cannot be started.
+    #[error("the threads for sessions cannot be started: {0}")]
+    Workers(std::io::Error),
 }
 
 /// The data path: bound listeners and everything behind them.
@@ -86,6 +90,7 @@ pub struct Proxy {
     listeners: Vec<(TcpListener, PgListener)>,
     addresses: Vec<SocketAddr>,
     connections: Arc<Semaphore>,
+    workers: Workers,
 }
 
 impl Proxy {
@@ -94,7 +99,7 @@ impl Proxy {
         let mut bound = Vec::new();
         let mut addresses = Vec::new();
         for listener in listeners {
-            let failed = |source| ProxyError { address: listener.address, source };
+            let failed = |error| ProxyError::Listen(listener.address, error);
             let socket = bind(listener.address).map_err(failed)?;
             addresses.push(socket.local_addr().map_err(failed)?);
             bound.push((socket, listener));
@@ -107,7 +112,8 @@ impl Proxy {
             decoy: random(),
             state: ArcSwap::from_pointee(State::new(config, None)),
         };
-        Ok(Arc::new(Self { gate: Arc::new(gate), listeners: bound, addresses, connections }))
+        let workers = Workers::start().map_err(ProxyError::Workers)?;
+        Ok(Arc::new(Self { gate: Arc::new(gate), listeners: bound, addresses, connections, workers }))
     }
 
     /// Where it listens, in the order of the listeners.
@@ -175,16 +181,30 @@ impl Proxy {
                     continue;
                 }
             };
-            match self.connections.clone().try_acquire_owned() {
-                Ok(place) => drop(tokio::spawn(serve(self.gate.clone(), tcp, peer, listener.clone(), place))),
-                Err(_) => turn_away(tcp),
+            let Ok(place) = self.connections.clone().try_acquire_owned() else {
+                turn_away(tcp);
+                continue;
+            };
+            // The worker's own runtime has to watch the connection, not this one.
+            match tcp.into_std() {
+                Ok(tcp) => self.workers.spawn(serve(self.gate.clone(), tcp, peer, listener.clone(), place)),
+                Err(error) => tracing::error!(%error, "a connection cannot be handed to a worker"),
             }
         }
     }
 }
 
-async fn serve(gate: Arc<Gate>, tcp: TcpStream, peer: SocketAddr, listener: PgListener, place: OwnedSemaphorePermit) {
-    pg::serve(gate, tcp, peer, listener).await;
+async fn serve(
+    gate: Arc<Gate>,
+    tcp: std::net::TcpStream,
+    peer: SocketAddr,
+    listener: PgListener,
+    place: OwnedSemaphorePermit,
+) {
+    match TcpStream::from_std(tcp) {
+        Ok(tcp) => pg::serve(gate, tcp, peer, listener).await,
+        Err(error) => tracing::error!(%error, "a connection cannot be watched"),
+    }
     drop(place);
 }
 

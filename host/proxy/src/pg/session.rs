@@ -115,6 +115,8 @@ pub(crate) struct Session {
     /// Why the facts of texts cannot be trusted now, if they cannot.
     unreadable: Option<&'static str>,
     results: u64,
+    /// Bytes of rows that were edited since others had their turn on this thread.
+    edited: usize,
     altered: bool,
     draining: bool,
     tick: Interval,
@@ -198,6 +200,7 @@ impl Session {
             readable: false,
             unreadable: None,
             results: 0,
+            edited: 0,
             altered: false,
             draining: false,
             tick,
@@ -228,6 +231,10 @@ impl Session {
             }
             if self.draining && self.relay.is_parked() {
                 break End::Drained;
+            }
+            if self.edited > LARGE_BUFFER {
+                self.edited = 0;
+                tokio::task::yield_now().await;
             }
             match poll_fn(|cx| self.poll(cx)).await {
                 Woken::Io => {}
@@ -506,6 +513,7 @@ impl Session {
             Ok(edited) => (edited, None),
             Err((edited, stop)) => (edited, Some(stop)),
         };
+        self.edited += bytes;
         self.pipeline.stats.cells_masked.fetch_add(edited.masked, Ordering::Relaxed);
         self.relay.rows_done(&mut self.server.input, bytes, edited.kept, edited.masked);
         match stop {
