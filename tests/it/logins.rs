@@ -21,6 +21,10 @@ fn strangers_and_wrong_passwords_look_the_same() {
     let (known, unknown) = (attempt("alice"), attempt("mallory"));
     assert!(known.contains("password authentication failed"), "{known}");
     assert_eq!(known.replace("alice", "_"), unknown.replace("mallory", "_"));
+    // Who was refused is in the audit, under the name that was claimed.
+    let recent = common.gateway.ask("olga", &["sessions", "list", "--recent"]).unwrap();
+    let told = |l: &&str| l.contains("mallory") && l.contains("refused: password authentication failed");
+    assert!(recent.lines().find(told).is_some(), "{recent}");
 }
 
 #[test]

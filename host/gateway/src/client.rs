@@ -125,7 +125,8 @@ impl Client {
             .max_redirects(0)
             .proxy(None)
             .timeout_global(Some(Duration::from_secs(60)));
-        let base = format!("{}/v1", remote.admin.trim_end_matches('/'));
+        let scheme = if remote.admin.contains("://") { "" } else { "http://" };
+        let base = format!("{scheme}{}/v1", remote.admin.trim_end_matches('/'));
         Ok(Self { agent: config.build().new_agent(), base, token: token(remote.token_file.as_deref())? })
     }
 

@@ -16,6 +16,24 @@ use crate::password::random;
 pub(crate) fn data_dir(dir: &Path) -> anyhow::Result<()> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
     made.with_context(|| format!("`data_dir` {} cannot be made", dir.display()))?;
+    is_private(dir)
+}
+
+/// Whether [`data_dir`] would succeed, as far as can be told without making anything.
+pub(crate) fn check_data_dir(dir: &Path) -> anyhow::Result<()> {
+    let there = dir.ancestors().find(|ancestor| ancestor.symlink_metadata().is_ok());
+    // A relative path without a first part that exists is made where the program runs.
+    let there = there.unwrap_or(Path::new("."));
+    if !there.is_dir() {
+        bail!("`data_dir` {}: {} is no directory", dir.display(), there.display());
+    }
+    if let Err(error) = rustix::fs::access(there, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK) {
+        bail!("`data_dir` {}: this user cannot write to {}: {error}", dir.display(), there.display());
+    }
+    if there == dir { is_private(dir) } else { Ok(()) }
+}
+
+fn is_private(dir: &Path) -> anyhow::Result<()> {
     let mode = std::fs::metadata(dir).with_context(|| format!("`data_dir` {}", dir.display()))?.permissions().mode();
     if mode & 0o077 != 0 {
         let shown = dir.display();
@@ -80,6 +98,18 @@ mod tests {
         data_dir(&dir).unwrap();
         assert_eq!(std::fs::metadata(&dir).unwrap().permissions().mode() & 0o777, 0o700);
         std::fs::set_permissions(&dir, PermissionsExt::from_mode(0o750)).unwrap();
-        assert!(data_dir(&dir).unwrap_err().to_string().contains("chmod 700"));
+        for look in [data_dir, check_data_dir] {
+            assert!(look(&dir).unwrap_err().to_string().contains("chmod 700"));
+        }
+    }
+
+    #[test]
+    fn a_check_says_what_is_in_the_way_and_makes_nothing() {
+        let dir = crate::config::scratch("data-dir-check");
+        check_data_dir(&dir.join("a/b")).unwrap();
+        assert!(!dir.join("a").exists());
+        std::fs::write(dir.join("file"), "").unwrap();
+        let error = check_data_dir(&dir.join("file/data")).unwrap_err().to_string();
+        assert!(error.ends_with("file is no directory"), "{error}");
     }
 }

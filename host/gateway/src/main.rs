@@ -27,7 +27,7 @@ fn main() -> ExitCode {
         Err(error) => {
             let shown = match error.downcast_ref::<config::Refused>() {
                 Some(refused) => refused.to_string(),
-                None => format!("error: {}", show::safe_lines(&format!("{error:#}"))),
+                None => format!("error: {}", show::safe_lines(&show::reasons(&error))),
             };
             eprintln!("{shown}");
             ExitCode::FAILURE

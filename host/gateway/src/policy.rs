@@ -14,7 +14,7 @@ use portcullis_verdict::mask::HashKey;
 use portcullis_verdict::{Decide, Judge, Mode, Session};
 
 use crate::cli::PolicyCommand;
-use crate::show::safe_lines;
+use crate::show::{reasons, safe_lines};
 
 /// Runs a subcommand; its exit code tells whether every package passed.
 pub(crate) fn run(command: PolicyCommand) -> anyhow::Result<ExitCode> {
@@ -32,9 +32,9 @@ pub(crate) fn run(command: PolicyCommand) -> anyhow::Result<ExitCode> {
 /// Does the same to each package, and goes on after a failure.
 fn each(packages: &[PathBuf], mut act: impl FnMut(&Package) -> anyhow::Result<()>) -> anyhow::Result<ExitCode> {
     let mut failed = 0;
-    for dir in packages {
+    for dir in &discover(packages)? {
         if let Err(error) = Package::open(dir).map_err(Into::into).and_then(|package| act(&package)) {
-            eprintln!("error: {}", safe_lines(&format!("{error:#}")));
+            eprintln!("error: {}", safe_lines(&reasons(&error)));
             failed += 1;
         }
     }
@@ -71,7 +71,7 @@ fn test(paths: &[PathBuf]) -> anyhow::Result<ExitCode> {
                 failed += cases.len() - ok;
             }
             Err(error) => {
-                println!("{}\n  FAILED  {}", dir.display(), indent(&format!("{error:#}")));
+                println!("{}\n  FAILED  {}", dir.display(), indent(&reasons(&error)));
                 failed += 1;
             }
         }
@@ -121,7 +121,7 @@ impl Decide for Trial {
             match prepare(&self.engine, self.spec.clone(), &bound) {
                 Ok(set) => drop(self.engine.swap(set)),
                 // The set before it knows no such target, so the case fails.
-                Err(error) => eprintln!("error: {error:#}"),
+                Err(error) => eprintln!("error: {}", safe_lines(&reasons(&error))),
             }
         }
         self.engine.judge(session)

@@ -31,6 +31,7 @@ pub(crate) fn check(path: &Path) -> anyhow::Result<()> {
     let engine = Engine::new(options(&loaded, None, HashKey::new(&[0; 32])))?;
     let prepared = engine.prepare(loaded.policies.clone(), bindings(&loaded.file));
     prepared.map_err(|errors| loaded.refuse(&errors))?;
+    keys::check_data_dir(&loaded.data_dir)?;
     loaded.warnings.iter().for_each(|warning| eprintln!("{}", warning.full));
     print!("{}", summary::summary(&loaded));
     Ok(())

@@ -27,6 +27,17 @@ pub(crate) fn safe_lines(text: &str) -> String {
     text.split('\n').map(safe).collect::<Vec<_>>().join("\n")
 }
 
+/// An error with what caused it. Some errors tell their cause in their own text, and it is not told twice.
+pub(crate) fn reasons(error: &anyhow::Error) -> String {
+    let mut told = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !told.ends_with(&cause) {
+            told = format!("{told}: {cause}");
+        }
+    }
+    told
+}
+
 /// Left-aligned columns, each as wide as its widest cell.
 pub(crate) fn table<const N: usize>(header: [&str; N], rows: &[[String; N]]) -> String {
     let width = |i: usize| rows.iter().map(|row| row[i].chars().count()).chain([header[i].len()]).max().unwrap_or(0);
@@ -68,7 +79,7 @@ pub(crate) fn recent(events: &[StoredEvent]) -> String {
             safe(&open.principal),
             safe(&open.target),
             safe(&open.client_address),
-            safe(open.refused.as_deref().unwrap_or("opened")),
+            open.refused.as_deref().map_or_else(|| "opened".into(), |why| format!("refused: {}", safe(why))),
         ]),
         _ => None,
     };
@@ -246,6 +257,12 @@ mod tests {
         assert_eq!(safe(text), "SELECT '\\u{1b}[2J\\u{9b}31m'\\r\\n-- \\u{202e}txet\\u{200b}\\u{7}");
         assert_eq!(safe("Straße – 東京 🦀 'x' \\n"), "Straße – 東京 🦀 'x' \\n");
         assert_eq!(safe_lines("a\n\x1bb\n"), "a\n\\u{1b}b\n");
+    }
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let error = anyhow::anyhow!("no such file").context("a.toml cannot be read: no such file").context("stopped");
+        assert_eq!(reasons(&error), "stopped: a.toml cannot be read: no such file");
     }
 
     #[test]

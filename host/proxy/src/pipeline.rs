@@ -48,13 +48,16 @@ pub(crate) struct Waiting {
     state: State,
 }
 
+/// What comes of an allowed command's event: the receipt, and the ruling that it is for.
+type Recorded = Result<(Receipt, Ruling), AuditError>;
+
 enum State {
     /// The digest is of what the people see, and of nothing else that may run.
     Approval {
         hold: Hold,
         digest: String,
     },
-    Disk(Pin<Box<dyn Future<Output = Result<(Receipt, Ruling), AuditError>> + Send>>),
+    Disk(Pin<Box<dyn Future<Output = Recorded> + Send>>),
 }
 
 impl Waiting {

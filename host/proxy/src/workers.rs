@@ -47,7 +47,9 @@ impl Workers {
 
     /// Runs a task on the thread that has the fewest.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let Some(worker) = self.workers.iter().min_by_key(|worker| worker.tasks.load(Ordering::Relaxed)) else { return };
+        let Some(worker) = self.workers.iter().min_by_key(|worker| worker.tasks.load(Ordering::Relaxed)) else {
+            return;
+        };
         worker.tasks.fetch_add(1, Ordering::Relaxed);
         let busy = Busy(worker.tasks.clone());
         worker.runtime.spawn(async move {

@@ -153,7 +153,7 @@ pub struct FinishEvent {
     pub tag: String,
     /// Rows that the client received.
     pub rows: u64,
-    /// Bytes of rows and COPY data that the client received.
+    /// Bytes of the server's rows, before policies changed them, and of COPY data in either direction; as on the wire.
     pub bytes: u64,
     /// Cells that a policy changed.
     pub masked: u64,

@@ -102,7 +102,7 @@ pub(crate) fn load(path: &Path, watched: &mut BTreeSet<PathBuf>) -> Result<Loade
     let file: File = match toml::from_str(&text) {
         Ok(file) => file,
         Err(error) => {
-            report.unreadable(&error);
+            report.unreadable(&error, &tables());
             return Err(Refused(report.errors));
         }
     };
@@ -137,6 +137,13 @@ impl Loaded {
 pub(crate) fn schema() -> String {
     let schema = schemars::schema_for!(File);
     serde_json::to_string_pretty(&schema).expect("a schema is JSON") + "\n"
+}
+
+/// The keys that the file may have at its root.
+fn tables() -> Vec<String> {
+    let schema = schemars::schema_for!(File);
+    let properties = schema.get("properties").and_then(|properties| properties.as_object());
+    properties.into_iter().flat_map(|properties| properties.keys().cloned()).collect()
 }
 
 fn watch(file: &File, base: &Path, watched: &mut BTreeSet<PathBuf>) {

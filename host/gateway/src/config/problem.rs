@@ -72,8 +72,19 @@ impl<'a> Report<'a> {
         self.warnings.push(self.source.render("warning", span, &message.to_string(), hint, false));
     }
 
-    /// Adds what the TOML reader refused.
-    pub(crate) fn unreadable(&mut self, error: &toml::de::Error) {
+    /// Adds what the TOML reader refused. It stops at the first, which a misspelt table may have caused: what is missing in a table
+    /// that should be there is then said of the wrong one. So the tables' names are looked at as well.
+    pub(crate) fn unreadable(&mut self, error: &toml::de::Error, tables: &[String]) {
+        let unknown: Vec<_> =
+            self.source.table.keys().filter(|key| !tables.iter().any(|t| t == key.get_ref())).collect();
+        let misspelt = unknown.into_iter().find_map(|key| {
+            let near = nearest(key.get_ref(), tables.iter().map(String::as_str))?;
+            Some((key.span(), format!("unknown key `{}`", key.get_ref()), format!("did you mean `{near}`?")))
+        });
+        if let Some((span, message, hint)) = misspelt {
+            self.errors.push(self.source.render("error", span, &message, &hint, true));
+            return;
+        }
         let (message, hint) = explain(error.message());
         // A key that is not known may be a misspelt secret.
         let cut = error.message().starts_with("unknown field");
@@ -154,15 +165,53 @@ fn show_line(line: &str, cut: bool) -> String {
     line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
+/// What is there and what should be, in the words of TOML instead of those of serde and Rust. The value itself is not repeated: it may
+/// be a secret in the wrong place.
+fn explain_type(message: &str) -> Option<String> {
+    let message = message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: "))?;
+    let (found, expected) = message.rsplit_once(", expected ")?;
+    let found = match found.split([' ', '`']).next().unwrap_or_default() {
+        "string" => "text",
+        "integer" => "a whole number",
+        "floating" => "a number with a fraction",
+        "boolean" => "true or false",
+        "sequence" => "an array",
+        "map" => "a table",
+        _ => "something else",
+    };
+    let most = match expected {
+        "u8" => Some(u8::MAX.into()),
+        "u16" => Some(u16::MAX.into()),
+        "u32" => Some(u32::MAX.into()),
+        "u64" | "usize" => Some(i64::MAX),
+        _ => None,
+    };
+    let expected = match (most, expected) {
+        (Some(most), _) => format!("a whole number from 0 to {most}"),
+        (_, "a boolean") => "true or false".into(),
+        (_, "a string" | "a borrowed string" | "string") => "text in quotes".into(),
+        (_, "a sequence") => "an array".into(),
+        (_, "a map") => "a table".into(),
+        (_, name) if name.starts_with("struct ") => "a table".into(),
+        (_, other) => other.into(),
+    };
+    Some(format!("here stands {found}, and {expected} is expected"))
+}
+
 /// Serde's message in this program's words, and the way out.
 fn explain(message: &str) -> (String, String) {
+    let hint = if message.contains("socket address") {
+        "write an IP address and a port, such as \"127.0.0.1:6432\""
+    } else if message == LITERAL {
+        LITERAL_HINT
+    } else {
+        ""
+    };
+    if let Some(message) = explain_type(message) {
+        return (message, hint.to_owned());
+    }
     let mut quoted = message.split('`').skip(1).step_by(2);
     let Some(name) = quoted.next() else {
-        let hint = match message {
-            LITERAL => LITERAL_HINT,
-            _ if message.contains("socket address") => "write an IP address and a port, such as \"127.0.0.1:6432\"",
-            _ => "",
-        };
         return (message.to_owned(), hint.to_owned());
     };
     let expected: Vec<&str> = quoted.collect();

@@ -150,6 +150,8 @@ fn each_thing_that_is_wrong_is_refused() {
             "another one's too",
         ),
         (good() + "[masking]\nkey = \"file:token\"\n", "less than 32 bytes"),
+        (with("[admin]", "[admn]"), "unknown key `admn`"),
+        (good() + "[limits]\nconnections = \"many\"\n", "here stands text, and a whole number from 0 to"),
         (good() + "[limits]\nconnections = 0\n", "`connections` is too small"),
         (good() + "[limits]\nclient_message_bytes = 9999999999\n", "larger than any message"),
         (good() + "[audit]\ninterval_ms = 0\n", "out of range"),

@@ -4,8 +4,8 @@
 mod tests;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -57,6 +57,7 @@ pub(crate) struct Catalogue {
     /// Counts the changes that passed through the gateway, over all configurations.
     changes: Arc<AtomicU64>,
     reading: tokio::sync::Mutex<()>,
+    labels_checked: Once,
 }
 
 /// The relations as they were at one time.
@@ -87,7 +88,8 @@ impl Catalogue {
     /// With the count of changes of the catalogue before it, if there was one: open sessions go on counting in that.
     pub(crate) fn new(target: PgTarget, limits: Limits, before: Option<&Self>) -> Self {
         let changes = before.map_or_else(Arc::default, |before| before.changes.clone());
-        Self { target, limits, current: ArcSwap::default(), changes, reading: tokio::sync::Mutex::new(()) }
+        let (current, reading) = (ArcSwap::default(), tokio::sync::Mutex::new(()));
+        Self { target, limits, current, changes, reading, labels_checked: Once::new() }
     }
 
     /// A command may have changed relations: the next result waits for a new reading.
@@ -115,6 +117,12 @@ impl Catalogue {
         let reading = tokio::time::timeout(PATIENCE, self.read()).await;
         let reading = Arc::new(reading.unwrap_or(Err(UpstreamError::Timeout(PATIENCE)))?);
         self.current.store(reading.clone());
+        self.labels_checked.call_once(|| {
+            for (pattern, _) in self.target.column_labels.iter().filter(|(pattern, _)| !reading.has(pattern)) {
+                let target = self.target.target.name.as_str();
+                tracing::warn!(target, column = pattern, "a label fits no column of the target's database");
+            }
+        });
         Ok(reading)
     }
 
@@ -157,6 +165,17 @@ impl Catalogue {
 }
 
 impl Reading {
+    /// Whether a pattern fits any column.
+    fn has(&self, pattern: &str) -> bool {
+        let fits = |relation: &Relation| {
+            relation.columns.values().any(|name| {
+                let (schema, relation, name) = (relation.schema.clone(), relation.name.clone(), name.clone());
+                matches(pattern, &ColumnRef { schema, relation, name })
+            })
+        };
+        self.relations.values().any(fits)
+    }
+
     /// The columns of a result, with the base columns that each may derive from.
     pub(crate) fn columns(
         &self,

@@ -49,6 +49,8 @@ pub(super) struct Known {
 pub(super) struct Door {
     pub(super) stream: Stream,
     pub(super) input: BytesMut,
+    /// What the client asked for, once it has.
+    pub(super) wish: Option<Wish>,
     login: Login,
     output: Vec<u8>,
 }
@@ -71,7 +73,8 @@ pub(super) async fn accept(tcp: TcpStream, listener: &PgListener) -> std::io::Re
         Some(_) => (Stream::Plain(tcp), Tls::Offered),
         None => (Stream::Plain(tcp), Tls::Unavailable),
     };
-    Ok(Door { stream, input: BytesMut::with_capacity(1024), login: Login::new(tls), output: Vec::new() })
+    let input = BytesMut::with_capacity(1024);
+    Ok(Door { stream, input, wish: None, login: Login::new(tls), output: Vec::new() })
 }
 
 impl Door {
@@ -104,7 +107,7 @@ impl Door {
         state: &State,
         listener: &PgListener,
     ) -> Result<Known, NoSession> {
-        let mut claimed: Option<(Wish, Option<User>)> = None;
+        let mut claimed: Option<Option<User>> = None;
         loop {
             match self.login.handle(&mut self.input)? {
                 Progress::NeedMore => {
@@ -126,9 +129,9 @@ impl Door {
                         let fault = Fault::fatal("28000", "this gateway takes only encrypted connections");
                         return Err(NoSession::Refused(fault.with_hint("connect with sslmode=require or stronger")));
                     }
-                    let wish = Wish::read(startup).map_err(NoSession::Refused)?;
+                    let wish = self.wish.insert(Wish::read(startup).map_err(NoSession::Refused)?);
                     let user = state.config.users.get(&wish.user);
-                    if user.is_some_and(|u| self.proves(u)) {
+                    if user.is_some_and(|u| proves(&self.stream, u)) {
                         self.login.accept();
                         return known(state, wish, user, Credential::Certificate).map_err(NoSession::Refused);
                     }
@@ -136,10 +139,10 @@ impl Door {
                     let verifier =
                         verifier.unwrap_or_else(|| Verifier::decoy(&wish.user, &gate.decoy, state.iterations));
                     self.login.challenge(verifier, nonce());
-                    claimed = Some((wish, user.cloned()));
+                    claimed = Some(user.cloned());
                 }
                 Progress::Authenticated => {
-                    let (wish, user) = claimed.take().ok_or(NoSession::Gone)?;
+                    let (wish, user) = self.wish.as_ref().zip(claimed.take()).ok_or(NoSession::Gone)?;
                     return known(state, wish, user.as_ref(), Credential::Scram).map_err(NoSession::Refused);
                 }
             }
@@ -156,16 +159,16 @@ impl Door {
         self.login.tls_established();
         Ok(())
     }
+}
 
-    /// Whether the connection's certificate, which the handshake has verified, is this user's.
-    fn proves(&self, user: &User) -> bool {
-        let Some(expected) = &user.certificate_cn else { return false };
-        let Some(certificate) = self.stream.peer_certificates().first() else { return false };
-        let Ok((_, certificate)) = x509_parser::parse_x509_certificate(certificate) else { return false };
-        let mut names = certificate.subject().iter_common_name();
-        let (first, second) = (names.next().and_then(|n| n.as_str().ok()), names.next());
-        first == Some(expected) && second.is_none()
-    }
+/// Whether the connection's certificate, which the handshake has verified, is this user's.
+fn proves(stream: &Stream, user: &User) -> bool {
+    let Some(expected) = &user.certificate_cn else { return false };
+    let Some(certificate) = stream.peer_certificates().first() else { return false };
+    let Ok((_, certificate)) = x509_parser::parse_x509_certificate(certificate) else { return false };
+    let mut names = certificate.subject().iter_common_name();
+    let (first, second) = (names.next().and_then(|n| n.as_str().ok()), names.next());
+    first == Some(expected) && second.is_none()
 }
 
 fn nonce() -> String {
@@ -173,7 +176,7 @@ fn nonce() -> String {
 }
 
 /// Whoever has proved a name must be somebody, and may open the target.
-fn known(state: &State, wish: Wish, user: Option<&User>, credential: Credential) -> Result<Known, Fault> {
+fn known(state: &State, wish: &Wish, user: Option<&User>, credential: Credential) -> Result<Known, Fault> {
     let Some(user) = user else { return Err(Fault::fatal("28P01", "password authentication failed")) };
     let allowed = user.targets.as_ref().is_none_or(|targets| targets.contains(&wish.target));
     let found = state.targets.get(&wish.target).filter(|_| allowed);
@@ -185,5 +188,5 @@ fn known(state: &State, wish: Wish, user: Option<&User>, credential: Credential)
         .with_hint("the database name chooses the target"));
     };
     let principal = Principal { name: wish.user.clone(), groups: user.groups.clone(), credential };
-    Ok(Known { principal, target: target.clone(), wish, catalogue: catalogue.clone() })
+    Ok(Known { principal, target: target.clone(), wish: wish.clone(), catalogue: catalogue.clone() })
 }

@@ -11,7 +11,7 @@ mod upstream;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use portcullis_verdict::{Denial, Event, OpenEvent, Outcome, Stats};
+use portcullis_verdict::{Appended, Denial, Event, OpenEvent, Outcome, Stats};
 use portcullis_wire::pg::frame::put;
 use portcullis_wire::pg::message::{Fault, put_parameter_status};
 use tokio::net::TcpStream;
@@ -65,7 +65,9 @@ async fn enter(
         Err(NoSession::Gone) => None,
         Err(NoSession::Refused(fault)) => {
             Stats::bump(&gate.parts.stats.logins_refused);
-            tracing::info!(%peer, code = fault.code, reason = fault.message, "a login was refused");
+            let (user, target) = door.wish.take().map(|wish| (wish.user, wish.target)).unwrap_or_default();
+            tracing::info!(%peer, ?user, ?target, code = fault.code, reason = fault.message, "a login was refused");
+            record_stranger(gate, user, target, peer, &fault);
             door.refuse(&fault).await;
             None
         }
@@ -142,6 +144,26 @@ async fn admit(gate: &Gate, pipeline: &mut Pipeline, key: &[u8], most: usize) ->
         return Err(Fault::fatal("58000", "sessions are refused while the audit log cannot be written"));
     }
     admitted
+}
+
+/// Records a login that was refused, under the name that was claimed.
+fn record_stranger(gate: &Gate, principal: String, target: String, peer: SocketAddr, fault: &Fault) {
+    let Some(audit) = &gate.parts.audit else { return };
+    let event = Event::Open(OpenEvent {
+        session: uuid::Uuid::now_v7().to_string().into(),
+        protocol: "postgres".into(),
+        principal,
+        groups: vec![],
+        credential: "none".into(),
+        target,
+        client_address: peer.to_string(),
+        reason: None,
+        refused: Some(fault.message.clone()),
+    });
+    // Nothing goes upstream, so nothing waits for it.
+    if let Appended::Failed(error) = audit.append(event) {
+        tracing::error!(%peer, %error, "a refused login could not be recorded");
+    }
 }
 
 /// Counts a session while it is open, however it ends.

@@ -20,7 +20,7 @@ const ALLOWED: [&str; 9] = [
 const MAX_REASON: usize = 1024;
 
 /// A session that a client asks for.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Wish {
     /// The principal's name, as claimed.
     pub(super) user: String,

@@ -33,7 +33,10 @@ pub(crate) enum UpstreamError {
     Login(#[from] ConnectError),
     #[error("`{0}` is not a name that TLS can verify")]
     Name(String),
-    #[error("it does not offer TLS, which the target's configuration demands")]
+    #[error(
+        "it does not offer TLS, which the target's configuration demands; turn it on at the server, or set `tls = \"disable\"` where \
+         nobody else is on the way"
+    )]
     NoTls,
     #[error("it was not ready within {} s", .0.as_secs())]
     Timeout(std::time::Duration),
