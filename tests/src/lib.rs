@@ -2,6 +2,7 @@
 
 pub mod clients;
 pub mod gateway;
+pub mod guest_rust;
 pub mod place;
 pub mod postgres;
 pub mod process;

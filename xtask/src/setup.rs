@@ -6,10 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use portcullis_tests::process::find;
-use portcullis_tests::{clients, nothing_may_be_missing, postgres};
-
-/// The target that Rust policies are compiled to.
-const WASM: &str = "wasm32-unknown-unknown";
+use portcullis_tests::{clients, guest_rust, nothing_may_be_missing, postgres};
 
 /// What the tests and the bench need of the system, and the Debian packages that bring it.
 fn missing_packages() -> Vec<&'static str> {
@@ -112,14 +109,17 @@ fn is_passwordless(sudo: &Path) -> bool {
     test.status().is_ok_and(|status| status.success())
 }
 
+/// The target for guests, from rustup or, where that cannot fetch it, with Debian's Rust.
 fn wasm_target() -> Result<()> {
-    let sysroot = portcullis_tests::process::run(Command::new("rustc").args(["--print", "sysroot"]))?;
-    if Path::new(sysroot.trim()).join("lib/rustlib").join(WASM).exists() {
+    if guest_rust::is_there()? {
         return Ok(());
     }
-    ensure!(find("rustup", &[]).is_some(), "the target {WASM} is missing; install it with your distribution's Rust");
-    println!("installing the Rust target {WASM}");
-    let status = Command::new("rustup").args(["target", "add", WASM]).status()?;
-    ensure!(status.success(), "`rustup target add {WASM}` failed");
-    Ok(())
+    println!("installing the Rust target {}", guest_rust::TARGET);
+    let mut rustup = Command::new("rustup");
+    let added = rustup.args(["target", "add", guest_rust::TARGET]).status().is_ok_and(|status| status.success());
+    if added && guest_rust::is_there()? {
+        return Ok(());
+    }
+    println!("rustup cannot install it; fetching Debian's Rust, for guests only");
+    guest_rust::unpack()
 }

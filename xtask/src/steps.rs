@@ -4,6 +4,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
+use portcullis_tests::guest_rust;
 use portcullis_tests::place::{artifacts, portcullis, root};
 
 use crate::{boundaries, setup};
@@ -49,14 +50,15 @@ pub(crate) fn plugins(profile: &str) -> Result<()> {
     }
     let mut build = Command::new(portcullis(profile)?);
     build.args(["policy", "build"]).args(PLUGINS.map(|name| format!("plugins/{name}")));
+    build.envs(guest_rust::environment()?);
     show("build of the plugins", &mut build)
 }
 
 /// The components that misbehave, for the tests of the engine. Building them here shows progress.
 fn guests() -> Result<()> {
-    let mut build = cargo(&["build", "--release", "--target", "wasm32-unknown-unknown", "--locked"]);
+    let mut build = cargo(&["build", "--release", "--target", guest_rust::TARGET, "--locked"]);
     build.args(["--manifest-path", "tests/guests/Cargo.toml"]);
-    build.env("CARGO_TARGET_DIR", artifacts("guests"));
+    build.env("CARGO_TARGET_DIR", artifacts("guests")).envs(guest_rust::environment()?);
     show("build of the test guests", &mut build)
 }
 

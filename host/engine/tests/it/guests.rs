@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, OnceLock};
 
-const TARGET: &str = "wasm32-unknown-unknown";
+use portcullis_tests::guest_rust::{self, TARGET};
 
 /// The component of a guest.
 pub(crate) fn component(name: &str) -> Arc<[u8]> {
@@ -24,11 +24,12 @@ fn build() -> PathBuf {
         .env("CARGO_TARGET_DIR", &target)
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .env_remove("RUSTFLAGS")
+        .envs(guest_rust::environment().unwrap())
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&built.stderr);
     let missing = said.contains("can't find crate for `core`") || said.contains("can't find crate for `std`");
-    assert!(!missing, "the guests need a compiler for {TARGET}: run `rustup target add {TARGET}`");
+    assert!(!missing, "the guests need a compiler for {TARGET}: run `cargo xtask setup`");
     assert!(built.status.success(), "the guests do not build:\n{said}");
     target.join(TARGET).join("release")
 }
