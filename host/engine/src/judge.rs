@@ -231,4 +231,8 @@ impl Judge for SessionJudge {
     ) -> Result<(), Denial> {
         self.filter_rows(snapshot, command, result, plan, batch)
     }
+
+    fn rest(&mut self) {
+        self.instances = Vec::new();
+    }
 }

@@ -53,6 +53,9 @@ pub trait Judge: Send {
         plan: &RowPlan,
         batch: &mut Batch,
     ) -> Result<(), Denial>;
+
+    /// The session has nothing under way and has been quiet for a while: what can be made anew may be given back.
+    fn rest(&mut self);
 }
 
 /// The set of policies that decided a command. It lives as long as anything that it decided is under way.

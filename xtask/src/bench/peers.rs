@@ -108,7 +108,7 @@ impl Peers {
         const SESSIONS: u32 = 100;
         let scratch = Scratch::new("parked")?;
         let script = scratch.path().join("script.sql");
-        fs::write(&script, "select 1;\n\\sleep 4 s\n")?;
+        fs::write(&script, "select 1;\n\\sleep 15 s\n")?;
         let before = resident_kib(self.guarded.id())?;
         let (port, user, password) = self.address(Peer::Guarded);
         let mut pgbench = Command::new(program("pgbench")?);
@@ -139,10 +139,14 @@ impl Peers {
                 metrics.lines().any(|l| l.starts_with("portcullis_sessions_active") && l.ends_with(" 100")),
                 "not yet"
             );
-            resident_kib(self.guarded.id())
+            Ok(())
         });
+        // Long enough for a session to count as quiet.
+        std::thread::sleep(Duration::from_secs(8));
+        let parked = resident_kib(self.guarded.id())?;
         load.wait()?;
-        Ok((open? - before) / f64::from(SESSIONS))
+        open?;
+        Ok((parked - before) / f64::from(SESSIONS))
     }
 }
 

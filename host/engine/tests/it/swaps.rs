@@ -53,6 +53,15 @@ fn an_unchanged_policy_keeps_its_instances_and_its_health() {
 }
 
 #[test]
+fn a_session_that_rests_starts_its_instances_anew() {
+    let bench = Bench::broken("count");
+    let mut judge = bench.judge();
+    assert_eq!([judge.denial(), judge.denial()], ["asked 1 times", "asked 2 times"]);
+    judge.rest();
+    assert_eq!(judge.denial(), "asked 1 times");
+}
+
+#[test]
 fn state_outlives_a_change_of_its_policy() {
     let bench = Bench::broken("state-count");
     assert_eq!(bench.judge().denial(), "Ok(1)");

@@ -104,6 +104,8 @@ impl Judge for FakeJudge {
         let edit = Edit::Spans { rows: hits, starts, lens, fill: b'*' };
         batch.apply(&[column], vec![edit], &drops).map_err(|e| Denial { policy: "p".into(), message: e.0 })
     }
+
+    fn rest(&mut self) {}
 }
 
 fn run(text: &str) -> Result<(), String> {

@@ -41,6 +41,8 @@ const UNSETTLED: &str = "it has a backslash, and commands before it in the same 
      send a Sync before it";
 /// How often stalls are looked for.
 const TICK: Duration = Duration::from_secs(1);
+/// Quiet ticks after which a session gives back what it can make anew.
+const REST: u32 = 5;
 
 /// Work at the server that is under way beside the session.
 type Underway<T> = Pin<Box<dyn Future<Output = Result<T, UpstreamError>> + Send>>;
@@ -599,6 +601,9 @@ impl Session {
         self.server.shrink();
         shrink(self.relay.to_client());
         shrink(self.relay.to_server());
+        if self.quiet == REST {
+            self.pipeline.judge.rest();
+        }
         if over(self.stalled, self.shared.limits.write_stall) {
             return Some(End::Stalled);
         }

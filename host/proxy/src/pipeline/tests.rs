@@ -63,6 +63,8 @@ impl Judge for Script {
     ) -> Result<(), Denial> {
         Ok(())
     }
+
+    fn rest(&mut self) {}
 }
 
 enum Reply {

@@ -58,6 +58,8 @@ impl Judge for Inspector {
     ) -> Result<(), Denial> {
         (self.0)(batch)
     }
+
+    fn rest(&mut self) {}
 }
 
 fn field(type_oid: u32, binary: bool) -> Field {
