@@ -67,7 +67,7 @@ async fn enter(
             Stats::bump(&gate.parts.stats.logins_refused);
             let (user, target) = door.wish.take().map(|wish| (wish.user, wish.target)).unwrap_or_default();
             tracing::info!(%peer, ?user, ?target, code = fault.code, reason = fault.message, "a login was refused");
-            record_stranger(gate, user, target, peer, &fault);
+            record_stranger(gate, user, target, peer, &fault).await;
             door.refuse(&fault).await;
             None
         }
@@ -147,7 +147,7 @@ async fn admit(gate: &Gate, pipeline: &mut Pipeline, key: &[u8], most: usize) ->
 }
 
 /// Records a login that was refused, under the name that was claimed.
-fn record_stranger(gate: &Gate, principal: String, target: String, peer: SocketAddr, fault: &Fault) {
+async fn record_stranger(gate: &Gate, principal: String, target: String, peer: SocketAddr, fault: &Fault) {
     let Some(audit) = &gate.parts.audit else { return };
     let event = Event::Open(OpenEvent {
         session: uuid::Uuid::now_v7().to_string().into(),
@@ -160,8 +160,12 @@ fn record_stranger(gate: &Gate, principal: String, target: String, peer: SocketA
         reason: None,
         refused: Some(fault.message.clone()),
     });
-    // Nothing goes upstream, so nothing waits for it.
-    if let Appended::Failed(error) = audit.append(event) {
+    let recorded = match audit.append(event) {
+        Appended::Done(_) => Ok(()),
+        Appended::Pending(receipt) => receipt.await.map(drop),
+        Appended::Failed(error) => Err(error),
+    };
+    if let Err(error) = recorded {
         tracing::error!(%peer, %error, "a refused login could not be recorded");
     }
 }

@@ -18,6 +18,8 @@ const ALLOWED: [&str; 9] = [
 
 /// The longest justification, in bytes.
 const MAX_REASON: usize = 1024;
+/// The longest name of a user or a target, in bytes.
+const MAX_NAME: usize = 63;
 
 /// A session that a client asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +43,10 @@ impl Wish {
             Some((target, user)) => (target.to_owned(), user.to_owned()),
             None => (startup.database, startup.user),
         };
+        // No user and no target has a longer one, and strangers must not fill the log and the audit.
+        if user.len().max(target.len()) > MAX_NAME {
+            return Err(Fault::fatal("42622", format!("names of users and targets have at most {MAX_NAME} bytes")));
+        }
         // Texts and values must be what the gateway takes them for.
         let parameters = vec![("client_encoding".to_owned(), "UTF8".to_owned())];
         let mut wish = Self { user, target, reason: None, parameters, minor: startup.minor };

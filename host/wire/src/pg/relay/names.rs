@@ -324,7 +324,9 @@ fn may_rename(text: &str) -> bool {
 
 /// Whether a text may hold a COPY. A keyword cannot be written otherwise, and no function can start a COPY with the client.
 pub(super) fn may_copy(text: &str) -> bool {
-    text.as_bytes().windows(4).any(|word| word.eq_ignore_ascii_case(b"copy"))
+    let text = text.as_bytes();
+    let is_copy = |at: usize| text.get(at..at + 4).is_some_and(|word| word.eq_ignore_ascii_case(b"copy"));
+    memchr::memchr2_iter(b'c', b'C', text).any(is_copy)
 }
 
 fn resolve<T>(change: Change<Arc<T>>, confirmed: Option<&Arc<T>>) -> Lookup<Arc<T>> {

@@ -408,6 +408,29 @@ fn a_copy_that_nobody_foresaw_ends_the_session() {
 }
 
 #[test]
+fn a_row_that_is_too_large_to_be_looked_at_refuses_its_result() {
+    let mut rig = Rig::new(Policy { rows: Rows::Edit, ..OPEN });
+    rig.from_client.extend_from_slice(&query("select 0"));
+    rig.advance();
+    let sent = std::mem::take(rig.relay.to_server());
+    rig.server.handle(&sent);
+    let mut row = vec![];
+    put(&mut row, b'D', |b| b.extend([&b"\0\x01\0\0\x20\0"[..], &[b's'; 8192]].concat()));
+    let replies = std::mem::take(&mut rig.server.out);
+    let (_, description) = crate::pg::frame::peek(&replies).unwrap().unwrap();
+    let (before, after) = replies.split_at(description);
+    // Its beginning is enough: it need not be held to be refused.
+    let (beginning, rest) = row.split_at(100);
+    for piece in [before, beginning, rest, after] {
+        rig.from_server.extend_from_slice(piece);
+        rig.advance();
+    }
+    rig.client = std::mem::take(rig.relay.to_client());
+    assert_eq!(rig.story(), "T E54000 ZI");
+    assert!(rig.relay.is_idle() && !rig.client.windows(3).any(|w| w == b"sss"));
+}
+
+#[test]
 fn edited_rows_replace_the_servers() {
     let policy = Policy { rows: Rows::Edit, ..OPEN };
     let rig = always(
