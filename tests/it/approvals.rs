@@ -4,7 +4,7 @@ use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use portcullis_tests::gateway::Gateway;
+use portcullis_tests::gateway::{Gateway, Options};
 use portcullis_tests::postgres::Postgres;
 use portcullis_tests::process::until;
 
@@ -17,7 +17,13 @@ struct Held {
 
 /// Starts a command that is held, and waits until it is.
 fn hold(gateway: &Gateway, text: &str) -> Held {
-    let mut psql = gateway.psql("alice", &["-c", text]).unwrap();
+    hold_after(gateway, &[], text)
+}
+
+/// The same, behind other commands of the session.
+fn hold_after(gateway: &Gateway, before: &[&str], text: &str) -> Held {
+    let arguments: Vec<&str> = before.iter().chain(&[text]).flat_map(|text| ["-c", *text]).collect();
+    let mut psql = gateway.psql("alice", &arguments).unwrap();
     let child = psql.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let id = until("the command is held", Duration::from_secs(20), || {
         let list: serde_json::Value = serde_json::from_str(&gateway.ask("bob", &["approvals", "list", "--json"])?)?;
@@ -65,6 +71,28 @@ fn a_reviewer_releases_and_nobody_approves_their_own() {
     for part in ["create table held_a", "review-schema-changes", "bob", "ticket 12", "alice"] {
         assert!(story.contains(part), "{part} is missing in:\n{story}");
     }
+}
+
+#[test]
+fn a_justification_reaches_the_reviewer_and_not_the_server() {
+    let postgres = shop();
+    // Without masks, which would hide what the server knows.
+    let options = Options::before(&postgres).with("review", "policies/review-schema-changes", "");
+    let gateway = Gateway::start(options).unwrap();
+    let reason = |held: &Held| gateway.ask("bob", &["approvals", "show", &held.id]).unwrap();
+    let before = ["set portcullis.reason = 'ticket 42'", "select '<' || current_setting('portcullis.reason') || '>'"];
+    let held = hold_after(&gateway, &before, "create table held_r (id integer)");
+    assert!(reason(&held).contains("reason    ticket 42\n"), "{}", reason(&held));
+    gateway.ask("bob", &["approvals", "deny", &held.id]).unwrap();
+    let output = held.child.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "<>");
+    // A command's own comes before the session's.
+    let held = hold_after(&gateway, &before[..1], "/* reason: ticket 43 */ create table held_r (id integer)");
+    assert!(reason(&held).contains("reason    ticket 43\n"), "{}", reason(&held));
+    gateway.ask("bob", &["approvals", "deny", &held.id]).unwrap();
+    held.child.wait_with_output().unwrap();
+    let mixed = gateway.query("alice", "set portcullis.reason = 'x'; select 1").unwrap().1;
+    assert!(mixed.contains("by itself"), "{mixed}");
 }
 
 #[test]

@@ -92,8 +92,9 @@ struct Recent {
     limit: Option<usize>,
 }
 
-/// `GET /v1/sessions/recent?limit=100`: the opening events of the newest sessions, also refused ones, newest first.
-/// `{"sessions": [{"number", "at_ms", "event"}]}`; `limit` is at most 1000. 404 where no audit is kept.
+/// `GET /v1/sessions/recent?limit=100`: the newest sessions, also refused ones, newest first: their opening events, and how they ended.
+/// `{"sessions": [{"number", "at_ms", "event", "ended"}]}`, with `ended` null for one that is open or was refused; `limit` is at most
+/// 1000. 404 where no audit is kept.
 async fn recent_sessions(State(app): Shared, caller: Caller, Query(page): Query<Recent>) -> Answer {
     caller.must(Need::Audit)?;
     let limit = page.limit.unwrap_or(PAGE).min(PAGE_LIMIT);
@@ -232,7 +233,8 @@ fn audit(app: &App) -> Answer<&dyn AuditReader> {
 }
 
 fn no_session() -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, "there is no such session; `GET /v1/sessions` lists the open ones")
+    let hint = "`portcullis sessions list` shows the open ones, with `--recent` also those that have ended";
+    Problem::new(StatusCode::NOT_FOUND, format!("there is no such session; {hint}"))
 }
 
 /// Runs what may wait for a disk or a lock where it holds up nobody else.

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use portcullis_verdict::{
     ApprovalError, ApprovalState, ApprovalView, AuditError, Event, LiveSession, Mode, PolicyState, PolicyStatus,
-    Reviewer, StoredEvent,
+    RecordedSession, Reviewer, StoredEvent,
 };
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -65,9 +65,11 @@ impl SessionControl for Fake {
 }
 
 impl AuditReader for Fake {
-    fn sessions(&self, limit: usize) -> Result<Vec<StoredEvent>, AuditError> {
+    fn sessions(&self, limit: usize) -> Result<Vec<RecordedSession>, AuditError> {
         self.note(format!("sessions {limit}"));
-        self.session("s1", 0, 1)
+        let ended = Some("client left".to_owned());
+        let openings = self.session("s1", 0, 1)?.into_iter();
+        Ok(openings.map(|opening| RecordedSession { opening, ended: ended.clone() }).collect())
     }
 
     fn session(&self, id: &str, after: u64, limit: usize) -> Result<Vec<StoredEvent>, AuditError> {
@@ -310,7 +312,7 @@ async fn sessions_are_shown_and_ended() {
     let (_, body) = running.ask("aude", "GET", "/v1/sessions", "").await;
     assert_eq!(body["sessions"][0]["principal"], "ann");
     let (_, body) = running.ask("aude", "GET", "/v1/sessions/recent?limit=9999999", "").await;
-    assert_eq!(body["sessions"][0]["number"], 7);
+    assert_eq!((&body["sessions"][0]["number"], &body["sessions"][0]["ended"]), (&json!(7), &json!("client left")));
     let (_, body) = running.ask("aude", "GET", "/v1/sessions/s1/events", "").await;
     assert_eq!(body["events"][0]["event"]["Close"]["reason"], "client left");
     assert_eq!(
@@ -319,7 +321,8 @@ async fn sessions_are_shown_and_ended() {
     );
     let calls = ["sessions 1000", "session s1 0 1", "session s1 0 100", "session s1 7 5"];
     assert_eq!(running.fake.calls(), calls);
-    assert_eq!(running.ask("aude", "GET", "/v1/sessions/nobody/events", "").await.0, 404);
+    let (status, body) = running.ask("aude", "GET", "/v1/sessions/nobody/events", "").await;
+    assert!(status == 404 && body["error"].as_str().unwrap().contains("sessions list"), "{body}");
     let (status, body) = running.ask("aude", "GET", "/v1/sessions/broken/events", "").await;
     assert!(status == 503 && body["error"].as_str().unwrap().contains("disk is full"), "{body}");
     let (status, body) = running.ask("aude", "GET", "/v1/sessions/panics/events", "").await;

@@ -157,7 +157,7 @@ fn command() -> Arc<Command> {
     let text = "SELECT c.name, c.email, count(*) FROM public.customers c JOIN public.orders o ON o.customer_id = c.id \
                 WHERE c.id = 4711 GROUP BY 1, 2";
     let statement = Arc::new(Statement { kind: Kind::Sql, text: text.into(), facts: Arc::new(facts) });
-    Arc::new(Command { sequence: 1, phase: Phase::Execute, statement, parameters: vec![] })
+    Arc::new(Command { sequence: 1, phase: Phase::Execute, statement, parameters: vec![], reason: None })
 }
 
 fn column(relation: &str, name: &str) -> ColumnRef {

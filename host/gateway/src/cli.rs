@@ -75,16 +75,16 @@ pub(crate) struct ConfigArg {
 #[derive(Debug, Subcommand)]
 pub(crate) enum PolicyCommand {
     /// Build the component of each package from its source
-    #[command(after_help = "Example:\n  portcullis policy build policies/no-destructive-sql")]
+    #[command(after_help = "Example:\n  portcullis policy build plugins/block")]
     Build {
-        /// Package directories
+        /// Package directories, or directories of packages
         #[arg(required = true)]
         packages: Vec<PathBuf>,
     },
     /// Load a package as the gateway would, with its default settings
     #[command(after_help = "Example:\n  portcullis policy check policies/no-destructive-sql")]
     Check {
-        /// Package directories
+        /// Package directories, or directories of packages
         #[arg(required = true)]
         packages: Vec<PathBuf>,
     },
@@ -109,7 +109,7 @@ pub(crate) enum PolicyCommand {
 /// How to reach a running gateway.
 #[derive(Debug, Args)]
 pub(crate) struct Remote {
-    /// The gateway's HTTP interface
+    /// The gateway's HTTP interface; `http://` may be left out for this machine
     #[arg(long, env = "PORTCULLIS_ADMIN", default_value = "http://127.0.0.1:9432", value_name = "URL")]
     pub(crate) admin: String,
     /// A file with your token; otherwise it is taken from the environment variable PORTCULLIS_TOKEN

@@ -1,15 +1,16 @@
 //! The commands that talk to a running gateway over its HTTP interface.
 
 use std::io::Write;
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use portcullis_verdict::{ApprovalView, LiveSession, StoredEvent};
+use portcullis_verdict::{ApprovalView, LiveSession, RecordedSession, StoredEvent};
 use secrecy::zeroize::Zeroizing;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use ureq::http::{Method, Request};
+use ureq::http::{Method, Request, Uri};
 
 use crate::cli::{ApprovalsCommand, Decision, Remote, SessionsCommand};
 use crate::show;
@@ -32,7 +33,7 @@ pub(crate) fn sessions(command: SessionsCommand) -> anyhow::Result<()> {
         }
         SessionsCommand::List { recent: true, remote } => {
             let answer = Client::new(&remote)?.list(&format!("sessions/recent?limit={RECENT}"), "sessions")?;
-            print(&remote, &answer, |events: Vec<StoredEvent>| show::recent(&events))
+            print(&remote, &answer, |sessions: Vec<RecordedSession>| show::recent(&sessions))
         }
         SessionsCommand::Show { id, remote } => {
             let answer = events(&Client::new(&remote)?, &id)?;
@@ -108,7 +109,27 @@ fn print<T: DeserializeOwned>(remote: &Remote, answer: &Value, words: impl FnOnc
 /// What may stand in a path: identifiers have no other characters.
 fn segment(id: &str) -> anyhow::Result<&str> {
     let legal = !id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-    if legal { Ok(id) } else { bail!("`{}` is no identifier: letters, digits and hyphens", show::safe(id)) }
+    if !legal {
+        let id = show::safe(id);
+        bail!("`{id}` is no identifier; `portcullis sessions list` and `portcullis approvals list` show them");
+    }
+    Ok(id)
+}
+
+/// Where the interface's paths begin. Without a scheme it is HTTP, on this machine only: to another, the token would travel in
+/// plain text without anybody having said so.
+fn base(admin: &str) -> anyhow::Result<String> {
+    let (admin, has_scheme) = (admin.trim_end_matches('/'), admin.contains("://"));
+    let url = if has_scheme { admin.to_owned() } else { format!("http://{admin}") };
+    let uri: Option<Uri> = url.parse().ok();
+    let Some(host) = uri.as_ref().and_then(Uri::host) else {
+        bail!("`--admin` is no address: `{admin}`; write one such as http://127.0.0.1:9432");
+    };
+    let is_local = |ip: IpAddr| ip.is_loopback();
+    if !has_scheme && host != "localhost" && !host.trim_matches(['[', ']']).parse().is_ok_and(is_local) {
+        bail!("`--admin {admin}` is another machine, where your token travels in plain text; if it may, write {url}");
+    }
+    Ok(format!("{url}/v1"))
 }
 
 struct Client {
@@ -125,8 +146,7 @@ impl Client {
             .max_redirects(0)
             .proxy(None)
             .timeout_global(Some(Duration::from_secs(60)));
-        let scheme = if remote.admin.contains("://") { "" } else { "http://" };
-        let base = format!("{scheme}{}/v1", remote.admin.trim_end_matches('/'));
+        let base = base(&remote.admin)?;
         Ok(Self { agent: config.build().new_agent(), base, token: token(remote.token_file.as_deref())? })
     }
 
@@ -182,4 +202,31 @@ fn token(file: Option<&Path>) -> anyhow::Result<Zeroizing<String>> {
         bail!("the token is empty or holds characters that no token has");
     }
     Ok(Zeroizing::new(trimmed.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::base;
+
+    #[test]
+    fn a_bare_address_is_one_of_this_machine() {
+        for (admin, expected) in [
+            ("127.0.0.1:9432", "http://127.0.0.1:9432/v1"),
+            ("localhost:9432/", "http://localhost:9432/v1"),
+            ("[::1]:9432", "http://[::1]:9432/v1"),
+            ("http://gate.example:9432/", "http://gate.example:9432/v1"),
+            ("https://gate.example/portcullis", "https://gate.example/portcullis/v1"),
+        ] {
+            assert_eq!(base(admin).unwrap(), expected);
+        }
+        for (admin, expected) in [
+            ("gate.example:9432", "write http://gate.example:9432"),
+            ("localhost@gate.example:9432", "another machine"),
+            ("127.0.0.1:9432 ", "is no address"),
+            ("", "is no address"),
+        ] {
+            let error = base(admin).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
 }

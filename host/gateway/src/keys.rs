@@ -25,10 +25,13 @@ pub(crate) fn check_data_dir(dir: &Path) -> anyhow::Result<()> {
     // A relative path without a first part that exists is made where the program runs.
     let there = there.unwrap_or(Path::new("."));
     if !there.is_dir() {
-        bail!("`data_dir` {}: {} is no directory", dir.display(), there.display());
+        bail!("`data_dir` {}: {} is no directory; name another place", dir.display(), there.display());
     }
     if let Err(error) = rustix::fs::access(there, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK) {
-        bail!("`data_dir` {}: this user cannot write to {}: {error}", dir.display(), there.display());
+        let (dir, there) = (dir.display(), there.display());
+        bail!(
+            "`data_dir` {dir}: this user cannot write to {there}: {error}; make it the gateway's user's, or name another place"
+        );
     }
     if there == dir { is_private(dir) } else { Ok(()) }
 }
@@ -110,6 +113,6 @@ mod tests {
         assert!(!dir.join("a").exists());
         std::fs::write(dir.join("file"), "").unwrap();
         let error = check_data_dir(&dir.join("file/data")).unwrap_err().to_string();
-        assert!(error.ends_with("file is no directory"), "{error}");
+        assert!(error.contains("file is no directory"), "{error}");
     }
 }

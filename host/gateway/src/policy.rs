@@ -32,7 +32,7 @@ pub(crate) fn run(command: PolicyCommand) -> anyhow::Result<ExitCode> {
 /// Does the same to each package, and goes on after a failure.
 fn each(packages: &[PathBuf], mut act: impl FnMut(&Package) -> anyhow::Result<()>) -> anyhow::Result<ExitCode> {
     let mut failed = 0;
-    for dir in &discover(packages)? {
+    for dir in &discover(packages) {
         if let Err(error) = Package::open(dir).map_err(Into::into).and_then(|package| act(&package)) {
             eprintln!("error: {}", safe_lines(&reasons(&error)));
             failed += 1;
@@ -62,7 +62,7 @@ fn test(paths: &[PathBuf]) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
     let engine = engine()?;
     let (mut passed, mut failed) = (0, 0);
-    for dir in discover(paths)? {
+    for dir in discover(paths) {
         match trial(&engine, &dir) {
             Ok((trial, cases)) => {
                 println!("{}", trial.spec.name);
@@ -128,25 +128,13 @@ impl Decide for Trial {
     }
 }
 
-/// The packages in these directories: each is one, or holds some.
-fn discover(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
-    let is_package = |dir: &Path| dir.join("policy.toml").is_file();
-    let mut found = Vec::new();
-    for path in paths {
-        if is_package(path) {
-            found.push(path.clone());
-            continue;
-        }
-        let entries = std::fs::read_dir(path).with_context(|| format!("{} cannot be read", path.display()))?;
-        let mut inner: Vec<PathBuf> =
-            entries.flatten().map(|entry| entry.path()).filter(|dir| is_package(dir)).collect();
-        if inner.is_empty() {
-            bail!("{} is no policy package and holds none: there is no `policy.toml`", path.display());
-        }
-        inner.sort();
-        found.append(&mut inner);
-    }
-    Ok(found)
+/// The packages at these paths: each is one, or holds some. What is neither is left to fail when it is opened.
+fn discover(paths: &[PathBuf]) -> Vec<PathBuf> {
+    let packages = |path: &PathBuf| match Package::within(path) {
+        inner if inner.is_empty() || path.join("policy.toml").is_file() => vec![path.clone()],
+        inner => inner,
+    };
+    paths.iter().flat_map(packages).collect()
 }
 
 fn inspect(path: &Path, json: bool) -> anyhow::Result<()> {

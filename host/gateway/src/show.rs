@@ -4,7 +4,9 @@ use std::fmt::Write;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use portcullis_verdict::{ApprovalView, CommandEvent, Event, FinishEvent, LiveSession, OpenEvent, StoredEvent};
+use portcullis_verdict::{
+    ApprovalView, CommandEvent, Event, FinishEvent, LiveSession, OpenEvent, RecordedSession, StoredEvent,
+};
 
 /// Text on one line: everything that could move the cursor or reorder what is shown is escaped.
 pub(crate) fn safe(text: &str) -> String {
@@ -71,19 +73,23 @@ fn live_row(s: &LiveSession) -> [String; 6] {
 }
 
 /// The newest recorded sessions.
-pub(crate) fn recent(events: &[StoredEvent]) -> String {
-    let row = |stored: &StoredEvent| match &stored.event {
+pub(crate) fn recent(sessions: &[RecordedSession]) -> String {
+    let row = |RecordedSession { opening, ended }: &RecordedSession| match &opening.event {
         Event::Open(open) => Some([
-            time(stored.at_ms),
+            time(opening.at_ms),
             safe(&open.session),
             safe(&open.principal),
             safe(&open.target),
             safe(&open.client_address),
-            open.refused.as_deref().map_or_else(|| "opened".into(), |why| format!("refused: {}", safe(why))),
+            match (&open.refused, ended) {
+                (Some(why), _) => format!("refused: {}", safe(why)),
+                (None, Some(how)) => format!("ended: {}", safe(how)),
+                (None, None) => "open".into(),
+            },
         ]),
         _ => None,
     };
-    let rows: Vec<_> = events.iter().filter_map(row).collect();
+    let rows: Vec<_> = sessions.iter().filter_map(row).collect();
     match rows.as_slice() {
         [] => "no session is recorded\n".into(),
         rows => table(["TIME", "SESSION", "WHO", "TARGET", "FROM", "OUTCOME"], rows),
@@ -269,6 +275,34 @@ mod tests {
     fn columns_are_as_wide_as_their_widest_cell() {
         let rows = [["äöü".into(), "b".into()], ["c".into(), String::new()]];
         assert_eq!(table(["A", "LONG"], &rows), "A    LONG\näöü  b\nc\n");
+    }
+
+    #[test]
+    fn a_recorded_session_is_open_ended_or_refused() {
+        let session = |refused: Option<&str>, ended: Option<&str>| RecordedSession {
+            opening: StoredEvent {
+                number: 1,
+                at_ms: 0,
+                event: Event::Open(OpenEvent {
+                    session: "s".into(),
+                    protocol: "postgres".into(),
+                    principal: "ann".into(),
+                    groups: vec![],
+                    credential: "none".into(),
+                    target: "shop".into(),
+                    client_address: "::1".into(),
+                    reason: None,
+                    refused: refused.map(Into::into),
+                }),
+            },
+            ended: ended.map(Into::into),
+        };
+        let sessions = [session(None, None), session(None, Some("the client left")), session(Some("wrong\n"), None)];
+        // As the command line gets them.
+        let sent = serde_json::to_string(&sessions).unwrap();
+        let told = recent(&serde_json::from_str::<Vec<_>>(&sent).unwrap());
+        let outcomes: Vec<_> = told.lines().skip(1).map(|line| line.split_once("::1   ").unwrap().1).collect();
+        assert_eq!(outcomes, ["open", "ended: the client left", "refused: wrong\\n"], "{told}");
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub enum BuildError {
     NotCdylib(PathBuf),
     /// The package has no source.
     #[error(
-        "the package `{0}` has no [build] section, so that there is nothing to build; its component comes ready-made"
+        "the package `{0}` has no [build] section, so that there is nothing to build; `cargo xtask plugins` builds the standard plugins"
     )]
     NoSource(String),
     /// The package itself is unusable.

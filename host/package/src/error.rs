@@ -12,13 +12,21 @@ pub enum PackageError {
         /// What is wrong with it.
         message: String,
     },
+    /// There is no manifest.
+    #[error("there is no policy package here: {} does not exist{}", manifest.display(), Inner(inner))]
+    Missing {
+        /// Where it should be.
+        manifest: PathBuf,
+        /// A package further in, if the directory holds some.
+        inner: Option<PathBuf>,
+    },
     /// The component is not there.
-    #[error("there is no component at {}; run `portcullis policy build {}`", component.display(), package.display())]
+    #[error("there is no component at {}; {hint}", component.display())]
     NotBuilt {
         /// Where it should be.
         component: PathBuf,
-        /// The package's directory.
-        package: PathBuf,
+        /// How to get it.
+        hint: String,
     },
     /// A file cannot be read.
     #[error("{} cannot be read: {source}", file.display())]
@@ -71,6 +79,14 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let place = if self.pointer.is_empty() { "/" } else { &self.pointer };
         write!(f, "{place}: {}", self.message)
+    }
+}
+
+struct Inner<'a>(&'a Option<PathBuf>);
+
+impl fmt::Display for Inner<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|p| write!(f, "; that directory holds packages: name one, such as {}", p.display()))
     }
 }
 

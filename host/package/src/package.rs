@@ -33,13 +33,28 @@ pub struct Package {
 impl Package {
     /// Reads the manifest of the package in a directory, or the manifest itself.
     pub fn open(path: &Path) -> Result<Self, PackageError> {
-        let file = if path.is_dir() { path.join(MANIFEST) } else { path.to_owned() };
-        let manifest = file::parse(&file, &file::read_text(&file)?)?;
+        let is_manifest = path.is_file() || path.ends_with(MANIFEST);
+        let file = if is_manifest { path.to_owned() } else { path.join(MANIFEST) };
+        let text = file::read_text(&file).map_err(|error| match error {
+            PackageError::Read { file: manifest, source } if source.kind() == ErrorKind::NotFound => {
+                PackageError::Missing { manifest, inner: Self::within(path).into_iter().next() }
+            }
+            other => other,
+        })?;
+        let manifest = file::parse(&file, &text)?;
         let dir = match file.parent() {
             Some(dir) if dir != Path::new("") => dir.to_owned(),
             _ => PathBuf::from("."),
         };
         Ok(Self { manifest, dir })
+    }
+
+    /// The directories of the packages that lie in a directory, by name; none where it cannot be read.
+    pub fn within(dir: &Path) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+        let mut found: Vec<PathBuf> = entries.filter(|inner| inner.join(MANIFEST).is_file()).collect();
+        found.sort();
+        found
     }
 
     /// Where the component is, or is to be.
@@ -52,15 +67,24 @@ impl Package {
         let path = self.component_path();
         let bytes = file::read(&path, MAX_COMPONENT).map_err(|error| match error {
             PackageError::Read { file, source } if source.kind() == ErrorKind::NotFound => {
-                PackageError::NotBuilt { component: file, package: self.dir.clone() }
+                PackageError::NotBuilt { component: file, hint: self.how_to_build() }
             }
             other => other,
         })?;
         if !bytes.starts_with(COMPONENT) {
-            let message = format!("is not a Wasm component; run `portcullis policy build {}`", self.dir.display());
+            let message = format!("is not a Wasm component; {}", self.how_to_build());
             return Err(PackageError::Invalid { file: path, message });
         }
         Ok(bytes.into())
+    }
+
+    fn how_to_build(&self) -> String {
+        match self.manifest.build {
+            Some(_) => format!("run `portcullis policy build {}`", self.dir.display()),
+            None => {
+                "the package has no [build] section; `cargo xtask plugins` builds those of the standard plugins".into()
+            }
+        }
     }
 
     /// The settings: the operator's, as a JSON merge patch (RFC 7396) over the package's, checked against its schema.
@@ -196,8 +220,23 @@ component = "out/block.wasm"
             let error = package.unwrap_err().to_string();
             assert!(error.contains(expected) && !error.contains('\n'), "{expected}: {error}");
         }
-        let error = Package::open(Path::new("/nowhere/at/all")).unwrap_err().to_string();
-        assert!(error.contains("/nowhere/at/all cannot be read"), "{error}");
+    }
+
+    #[test]
+    fn where_there_is_no_package_one_further_in_is_named() {
+        let missing = |path: &Path| Package::open(path).unwrap_err().to_string();
+        for path in ["/nowhere/at/all", "/nowhere/at/all/policy.toml"] {
+            let error = missing(Path::new(path));
+            assert!(error.ends_with("here: /nowhere/at/all/policy.toml does not exist"), "{error}");
+        }
+        let dir = Dir::new("within");
+        for name in ["b", "a"] {
+            dir.put(&format!("{name}/policy.toml"), MINIMAL);
+        }
+        dir.put("c/README.md", "no package");
+        assert_eq!(Package::within(&dir.0), [dir.path("a"), dir.path("b")]);
+        let error = missing(&dir.0);
+        assert!(error.ends_with(&format!("name one, such as {}", dir.path("a").display())), "{error}");
     }
 
     #[test]
@@ -205,6 +244,9 @@ component = "out/block.wasm"
         let (dir, package) = open("component", MINIMAL);
         let package = package.unwrap();
         let error = package.component().unwrap_err().to_string();
+        assert!(error.contains("out/block.wasm; ") && error.contains("`cargo xtask plugins`"), "{error}");
+        let (_dir, with_source) = open("component-source", &format!("{MINIMAL}[build]\ncrate = \".\"\n"));
+        let error = with_source.unwrap().component().unwrap_err().to_string();
         assert!(error.contains("out/block.wasm; run `portcullis policy build "), "{error}");
         dir.put("out/block.wasm", b"\0asm\x01\0\0\0");
         let error = package.component().unwrap_err().to_string();

@@ -9,7 +9,7 @@ use portcullis_verdict::{
     Statement, Target, Terms, Verdict,
 };
 
-use crate::case::{ApprovalSpec, Case, CommandSpec, CredentialSpec, Decision, Expect, ResultSpec, SessionSpec};
+use crate::case::{ApprovalSpec, Case, CredentialSpec, Decision, Expect, ResultSpec, SessionSpec};
 use crate::rows;
 
 /// Asks `policy`, which must be in force in `decide`, what the case asks, and compares. The error shows every difference.
@@ -22,7 +22,7 @@ pub fn run_case(
     read: &dyn Fn(&str) -> Arc<Statement>,
 ) -> Result<(), String> {
     let mut judge = decide.judge(&Arc::new(session(&case.session)));
-    let command = command(&case.command, read(&case.command.sql));
+    let command = command(case, read(&case.command.sql));
     let approvers = case.command.approvers.iter();
     let grants: Vec<Grant> = approvers.map(|a| Grant { policy: policy.into(), approvers: a.clone() }).collect();
     let ruling = judge.check(&Arc::new(command.clone()), &grants, read);
@@ -53,10 +53,13 @@ fn session(spec: &SessionSpec) -> Session {
     }
 }
 
-fn command(spec: &CommandSpec, statement: Arc<Statement>) -> Command {
+fn command(case: &Case, statement: Arc<Statement>) -> Command {
+    let spec = &case.command;
     let bound = |text: &String| Bytes::from(text.clone().into_bytes());
     let parameter = |cell: &crate::case::Cell| Parameter { value: cell.0.as_ref().map(bound), binary: false };
-    Command { sequence: 1, phase: spec.phase, statement, parameters: spec.parameters.iter().map(parameter).collect() }
+    let parameters = spec.parameters.iter().map(parameter).collect();
+    let reason = case.session.reason.as_deref().map(Into::into);
+    Command { sequence: 1, phase: spec.phase, statement, parameters, reason }
 }
 
 fn compare_answer(diff: &mut Diff, expect: &Expect, has_result: bool, answer: Option<&Answer>) {

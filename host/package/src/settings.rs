@@ -1,5 +1,6 @@
 //! A policy's settings: the package's defaults with the operator's changes, checked against the package's schema.
 
+use jsonschema::error::ValidationErrorKind;
 use jsonschema::{PatternOptions, Validator};
 use serde_json::Value;
 
@@ -41,7 +42,14 @@ pub(crate) fn schema(text: &str) -> Result<Validator, String> {
 pub(crate) fn problems(schema: &Validator, settings: &Value) -> Vec<Problem> {
     let problem = |error: jsonschema::ValidationError<'_>| Problem {
         pointer: error.instance_path().to_string(),
-        message: error.masked_with("the value").to_string(),
+        message: match error.kind() {
+            // In full: jsonschema names the first few.
+            ValidationErrorKind::Enum { options } => {
+                let options = options.as_array().into_iter().flatten().map(ToString::to_string);
+                format!("the value is not one of {}", options.collect::<Vec<_>>().join(", "))
+            }
+            _ => error.masked_with("the value").to_string(),
+        },
     };
     schema.iter_errors(settings).take(MAX_PROBLEMS).map(problem).collect()
 }
@@ -78,7 +86,7 @@ mod tests {
     fn every_problem_is_told_without_the_value() {
         let schema = schema(
             r#"{"type": "object", "additionalProperties": false, "required": ["mode"], "properties": {
-                "rules": {"items": {"type": "integer", "maximum": 3}}, "mode": {"enum": ["a", "b"]}}}"#,
+                "rules": {"items": {"type": "integer", "maximum": 3}}, "mode": {"enum": ["a", "b", "c", "d"]}}}"#,
         )
         .unwrap();
         let found = problems(&schema, &json!({"rules": [1, "s3cret", 77123], "x": 1, "mode": "s3cret"}));
@@ -87,7 +95,7 @@ mod tests {
         assert_eq!(pointers, ["", "/mode", "/rules/1", "/rules/2"]);
         let text = found.iter().map(Problem::to_string).collect::<String>();
         assert!(!text.contains("s3cret") && !text.contains("77123"), "{text}");
-        assert!(text.contains("'x'"), "{text}");
+        assert!(text.contains("'x'") && text.contains(r#"not one of "a", "b", "c", "d""#), "{text}");
         assert_eq!(problems(&schema, &json!({"mode": "a"})), []);
     }
 

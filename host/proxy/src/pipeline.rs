@@ -199,6 +199,7 @@ impl Pipeline {
             parameters: command.parameters.iter().map(portcullis_verdict::Parameter::shown).collect(),
             text,
             demands,
+            reason: command.reason.clone(),
         };
         match self.approvals.request(request) {
             Ok(hold) => {

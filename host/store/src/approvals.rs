@@ -330,7 +330,7 @@ fn open_record(id: Arc<str>, number: u64, request: ApprovalRequest, now: u64, tt
         given: Vec::new(),
         opened_ms: now,
         expires_ms: now.saturating_add(u64::from(ttl_seconds) * 1000),
-        reason: session.reason.clone(),
+        reason: request.reason.as_deref().map(str::to_owned),
         decided: None,
     }
 }

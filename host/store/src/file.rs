@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use portcullis_verdict::{ApprovalState, ApprovalView, Event, StoredEvent};
+use portcullis_verdict::{ApprovalState, ApprovalView, Event, RecordedSession, StoredEvent};
 use redb::backends::FileBackend;
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, StorageBackend, TableHandle};
 
@@ -14,8 +14,8 @@ use crate::error::StoreError;
 use crate::journal::Journal;
 use crate::record::{BadValue, Record, decode_approval};
 use crate::tables::{
-    APPROVAL_IDS, APPROVALS, Draft, EVENTS, META, OPENINGS, SESSION_EVENTS, SESSIONS, Tables, approval, begin, block,
-    event, last, session_of,
+    APPROVAL_IDS, APPROVALS, Draft, EVENTS, META, OPEN_SESSIONS, OPENINGS, SESSION_EVENTS, SESSIONS, Tables, approval,
+    begin, block, event, last, session_of,
 };
 
 /// Pages of the file that are kept in memory, in bytes.
@@ -229,12 +229,17 @@ fn end_sessions(
 }
 
 impl File {
-    /// The newest opening events first, at most `limit`.
-    pub(crate) fn sessions(&self, limit: usize) -> Result<Vec<StoredEvent>, FileError> {
+    /// The newest sessions first, at most `limit`.
+    pub(crate) fn sessions(&self, limit: usize) -> Result<Vec<RecordedSession>, FileError> {
         self.read(|txn| {
             let (openings, events) = (txn.open_table(OPENINGS)?, txn.open_table(EVENTS)?);
             let newest = openings.iter()?.rev().take(limit);
-            newest.map(|entry| event(&events, entry?.0.value())).collect()
+            let session = |number| {
+                let opening = event(&events, number)?;
+                let ended = ending(txn, session_of(&opening.event))?;
+                Ok(RecordedSession { opening, ended })
+            };
+            newest.map(|entry| session(entry?.0.value())).collect()
         })
     }
 
@@ -303,6 +308,28 @@ impl File {
     pub(crate) fn exchange(&self, db: Option<Database>) -> Option<Database> {
         std::mem::replace(&mut *self.db.write().unwrap_or_else(PoisonError::into_inner), db)
     }
+}
+
+/// How a session ended, if it was open and is not any more. The closing event is among its last.
+fn ending(txn: &ReadTransaction, id: &str) -> Result<Option<String>, FileError> {
+    let Some(first) = txn.open_table(SESSIONS)?.get(id)?.map(|first| first.value()) else { return Ok(None) };
+    // An open one may have told of much, and has no closing event to be found.
+    if txn.open_table(OPEN_SESSIONS)?.get(first)?.is_some() {
+        return Ok(None);
+    }
+    let (index, events) = (txn.open_table(SESSION_EVENTS)?, txn.open_table(EVENTS)?);
+    for entry in index.range((first, 0)..=(first, u64::MAX))?.rev() {
+        let (what, number) = ("the block of event", entry?.0.value().1);
+        let value = events.get(number)?.ok_or(FileError::Missing { what, number })?;
+        let closing = block(number, value.value())?.into_iter().find_map(|stored| match stored.event {
+            Event::Close { session, reason } if *session == *id => Some(reason),
+            _ => None,
+        });
+        if closing.is_some() {
+            return Ok(closing);
+        }
+    }
+    Ok(None)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use portcullis_verdict::{
     Appended, ApprovalDesk, ApprovalError, ApprovalRequest, ApprovalView, Approvals, AuditError, AuditReader,
-    AuditSink, Event, Hold, Reviewer, Stats, StoredEvent,
+    AuditSink, Event, Hold, RecordedSession, Reviewer, Stats, StoredEvent,
 };
 
 use crate::approvals::Desk;
@@ -136,7 +136,7 @@ impl AuditSink for Store {
 }
 
 impl AuditReader for Store {
-    fn sessions(&self, limit: usize) -> Result<Vec<StoredEvent>, AuditError> {
+    fn sessions(&self, limit: usize) -> Result<Vec<RecordedSession>, AuditError> {
         self.read(|file| file.sessions(limit))
     }
 

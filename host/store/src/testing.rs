@@ -259,8 +259,7 @@ pub(crate) fn request(session: &str, digest: &str, demands: Vec<Demand>) -> Appr
     let principal = Principal { name: "ann".into(), groups: vec!["dba".into()], credential: Credential::Scram };
     let target = Arc::new(Target { name: "orders".into(), labels: Default::default() });
     let client_address = SocketAddr::from(([127, 0, 0, 1], 5000));
-    let reason = Some("ticket 7".into());
-    let session = Session { id: session.into(), protocol: "postgres", principal, target, client_address, reason };
+    let session = Session { id: session.into(), protocol: "postgres", principal, target, client_address, reason: None };
     ApprovalRequest {
         session: Arc::new(session),
         sequence: 3,
@@ -268,6 +267,7 @@ pub(crate) fn request(session: &str, digest: &str, demands: Vec<Demand>) -> Appr
         digest: digest.into(),
         parameters: vec![],
         demands,
+        reason: Some("ticket 7".into()),
     }
 }
 

@@ -57,6 +57,8 @@ pub struct ApprovalRequest {
     pub parameters: Vec<String>,
     /// What must be met, all of it.
     pub demands: Vec<Demand>,
+    /// The justification that goes with the command, if any was given.
+    pub reason: Option<Arc<str>>,
 }
 
 /// A held command's place in the queue. Dropping it withdraws the request.

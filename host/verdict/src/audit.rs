@@ -186,10 +186,20 @@ impl From<&crate::Answer> for AnswerRecord {
 
 /// Reads back what was kept.
 pub trait AuditReader: Send + Sync {
-    /// The newest sessions first: their opening events, at most `limit`.
-    fn sessions(&self, limit: usize) -> Result<Vec<StoredEvent>, AuditError>;
+    /// The newest sessions first, also refused ones, at most `limit`.
+    fn sessions(&self, limit: usize) -> Result<Vec<RecordedSession>, AuditError>;
     /// The events of one session in order, from event `after` on (exclusive; 0 for all), at most `limit`.
     fn session(&self, id: &str, after: u64, limit: usize) -> Result<Vec<StoredEvent>, AuditError>;
+}
+
+/// A session as it was kept: how it began, and what became of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RecordedSession {
+    /// Its opening, or why it was refused.
+    #[serde(flatten)]
+    pub opening: StoredEvent,
+    /// How it ended; none for one that is open and one that was refused.
+    pub ended: Option<String>,
 }
 
 /// An event as it was kept.

@@ -51,6 +51,8 @@ pub struct Command {
     pub statement: Arc<Statement>,
     /// The bound parameters, in order.
     pub parameters: Vec<Parameter>,
+    /// The justification that goes with it, if any was given.
+    pub reason: Option<Arc<str>>,
 }
 
 impl Command {

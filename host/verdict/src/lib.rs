@@ -19,7 +19,7 @@ pub use approval::{
 };
 pub use audit::{
     AnswerRecord, Appended, AuditError, AuditReader, AuditSink, CommandEvent, Event, FinishEvent, OpenEvent, Receipt,
-    StoredEvent,
+    RecordedSession, StoredEvent,
 };
 pub use chain::{Answer, Chain, Denial, Fault, Finding, Mode, Outcome, Permit, Ruling, Step, Terms, Verdict};
 pub use command::{ColumnRef, Command, Effects, Facts, Kind, Parameter, Phase, Relation, SqlStatement, Statement};

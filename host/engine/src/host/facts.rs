@@ -75,7 +75,9 @@ impl facts::HostSession for Host {
     }
 
     fn reason(&mut self, _: Resource<facts::Session>) -> Result<Option<String>> {
-        Ok(self.session()?.reason.clone())
+        // That of the command, if the question is about one: the session's may have changed since its login.
+        let of_command = self.command().ok().map(|(command, _)| command.reason.as_deref().map(str::to_owned));
+        Ok(of_command.unwrap_or(self.session()?.reason.clone()))
     }
 
     fn drop(&mut self, _: Resource<facts::Session>) -> Result<()> {

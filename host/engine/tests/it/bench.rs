@@ -131,7 +131,7 @@ pub(crate) fn read(text: &str) -> Arc<Statement> {
 }
 
 pub(crate) fn of(statement: Arc<Statement>) -> Arc<Command> {
-    Arc::new(Command { sequence: 7, phase: Phase::Execute, statement, parameters: vec![] })
+    Arc::new(Command { sequence: 7, phase: Phase::Execute, statement, parameters: vec![], reason: None })
 }
 
 pub(crate) fn command(text: &str) -> Arc<Command> {

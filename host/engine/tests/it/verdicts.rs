@@ -64,7 +64,13 @@ fn a_policy_reads_all_facts() {
         Parameter { value: None, binary: false },
         Parameter { value: Some(Bytes::from_static(b"hi")), binary: true },
     ];
-    let command = Arc::new(Command { sequence: 1, phase: Phase::Prepare, statement: Arc::new(statement), parameters });
+    let command = Arc::new(Command {
+        sequence: 1,
+        phase: Phase::Prepare,
+        statement: Arc::new(statement),
+        parameters,
+        reason: Some("ticket 7".into()),
+    });
     let expected = "0198c0de-0000-7000-8000-000000000001 postgres alice [\"dev\", \"ops\"] shop Some(\"production\") \
                     192.0.2.7 scram-sha-256 Some(\"ticket 7\")|sql Phase::Prepare délete abc|postgres DELETE \
                     [\"pg_sleep\"] false s.t t.c Effects(READ | WRITE | OPAQUE)|None false|Some([104, 105]) true";

@@ -198,11 +198,9 @@ fn policies(file: &File, report: &mut Report) {
         for capability in &policy.capabilities {
             if capability.parse::<Capability>().is_err() {
                 let message = format!("there is no capability `{capability}`");
-                report.error(
-                    at!["policy", i, "capabilities"],
-                    message,
-                    "`portcullis policy inspect` shows what a policy needs",
-                );
+                let known = Capability::ALL.map(Capability::as_str).join(", ");
+                let hint = format!("there are: {known}; `portcullis policy inspect` shows what a policy needs");
+                report.error(at!["policy", i, "capabilities"], message, &hint);
             }
         }
     }

@@ -85,10 +85,10 @@ impl<'a> Report<'a> {
             self.errors.push(self.source.render("error", span, &message, &hint, true));
             return;
         }
-        let (message, hint) = explain(error.message());
+        let span = error.span().unwrap_or(0..0);
+        let (message, hint) = explain(error.message(), self.source.covered(&span));
         // A key that is not known may be a misspelt secret.
         let cut = error.message().starts_with("unknown field");
-        let span = error.span().unwrap_or(0..0);
         self.errors.push(self.source.render("error", span, &message, &hint, cut));
     }
 }
@@ -122,6 +122,11 @@ impl Source<'_> {
         if span.is_empty() { header } else { span }
     }
 
+    /// What stands there, up to the end of the line.
+    fn covered(&self, span: &Range<usize>) -> &str {
+        self.text.get(span.clone()).unwrap_or_default().lines().next().unwrap_or_default()
+    }
+
     fn render(&self, level: &str, span: Range<usize>, message: &str, hint: &str, cut: bool) -> Problem {
         let start = span.start.min(self.text.len());
         let before = self.text.get(..start).unwrap_or_default();
@@ -130,8 +135,8 @@ impl Source<'_> {
         let line = self.text.get(line_start..).unwrap_or_default().lines().next().unwrap_or_default();
         let column = before.get(line_start..).unwrap_or_default().chars().count();
         let shown = show_line(line, cut);
-        let covered = self.text.get(start..span.end).unwrap_or_default().lines().next().unwrap_or_default();
-        let width = covered.chars().count().min(shown.chars().count().saturating_sub(column)).max(1);
+        let width =
+            self.covered(&(start..span.end)).chars().count().min(shown.chars().count().saturating_sub(column)).max(1);
         let gutter = number.to_string().len();
         let place = format!("{}:{number}:{}", self.path.display(), column + 1);
         let mut out = format!("{level}: {message}\n");
@@ -165,53 +170,70 @@ fn show_line(line: &str, cut: bool) -> String {
     line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-/// What is there and what should be, in the words of TOML instead of those of serde and Rust. The value itself is not repeated: it may
-/// be a secret in the wrong place.
-fn explain_type(message: &str) -> Option<String> {
-    let message = message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: "))?;
-    let (found, expected) = message.rsplit_once(", expected ")?;
+/// The way out, where an address is to be.
+const ADDRESS_HINT: &str = "write an IP address and a port, such as \"127.0.0.1:6432\"";
+
+/// What stands there and what should, in the words of TOML instead of those of serde and Rust, and the way out. The value itself is not
+/// repeated: it may be a secret in the wrong place.
+fn explain_type(message: &str, covered: &str) -> Option<(String, String)> {
+    // What is said where one of several words belongs.
+    if message == "wanted string or table" {
+        return Some(("text in quotes is expected here".into(), String::new()));
+    }
+    let told = message.strip_prefix("invalid type: ").or(message.strip_prefix("invalid value: "))?;
+    let (found, expected) = told.rsplit_once(", expected ")?;
     let found = match found.split([' ', '`']).next().unwrap_or_default() {
         "string" => "text",
         "integer" => "a whole number",
         "floating" => "a number with a fraction",
         "boolean" => "true or false",
         "sequence" => "an array",
+        "map" if covered.starts_with(|c: char| c.is_ascii_digit()) => "a date",
         "map" => "a table",
         _ => "something else",
     };
-    let most = match expected {
-        "u8" => Some(u8::MAX.into()),
-        "u16" => Some(u16::MAX.into()),
-        "u32" => Some(u32::MAX.into()),
-        "u64" | "usize" => Some(i64::MAX),
-        _ => None,
+    let expected = match expected {
+        "u8" => "a whole number from 0 to 255",
+        "u16" => "a whole number from 0 to 65535",
+        "u32" => "a whole number from 0 to 4294967295",
+        "u64" | "usize" => "a whole number, 0 or more,",
+        "a boolean" => "true or false",
+        "a string" | "a borrowed string" | "string" => "text in quotes",
+        "path string" => "a path in quotes",
+        "socket address" => "an address in quotes",
+        "a sequence" => "an array",
+        "a map" => "a table",
+        name if name.starts_with("struct ") => "a table",
+        other => other,
     };
-    let expected = match (most, expected) {
-        (Some(most), _) => format!("a whole number from 0 to {most}"),
-        (_, "a boolean") => "true or false".into(),
-        (_, "a string" | "a borrowed string" | "string") => "text in quotes".into(),
-        (_, "a sequence") => "an array".into(),
-        (_, "a map") => "a table".into(),
-        (_, name) if name.starts_with("struct ") => "a table".into(),
-        (_, other) => other.into(),
+    let header = covered.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).filter(|_| found == "a table");
+    let hint = match (header, expected) {
+        (Some(single), _) if single.starts_with('[') => {
+            return Some(("this is one table, not a list of them".into(), format!("write {single}")));
+        }
+        (Some(name), "an array") => format!("write [[{name}]], with two brackets: there may be several"),
+        (None, "an array") if found == "text" => "put it in brackets, also if it is the only one: [\"…\"]".into(),
+        (_, "an address in quotes") => ADDRESS_HINT.into(),
+        _ => String::new(),
     };
-    Some(format!("here stands {found}, and {expected} is expected"))
+    if message.starts_with("invalid value: integer") {
+        return Some((format!("this number is out of range: {expected} is expected"), hint));
+    }
+    Some((format!("here stands {found}, and {expected} is expected"), hint))
 }
 
 /// Serde's message in this program's words, and the way out.
-fn explain(message: &str) -> (String, String) {
-    let hint = if message.contains("socket address") {
-        "write an IP address and a port, such as \"127.0.0.1:6432\""
-    } else if message == LITERAL {
-        LITERAL_HINT
-    } else {
-        ""
-    };
-    if let Some(message) = explain_type(message) {
-        return (message, hint.to_owned());
+fn explain(message: &str, covered: &str) -> (String, String) {
+    if let Some(explained) = explain_type(message, covered) {
+        return explained;
     }
     let mut quoted = message.split('`').skip(1).step_by(2);
     let Some(name) = quoted.next() else {
+        let hint = match message {
+            LITERAL => LITERAL_HINT,
+            _ if message.contains("socket address") => ADDRESS_HINT,
+            _ => "",
+        };
         return (message.to_owned(), hint.to_owned());
     };
     let expected: Vec<&str> = quoted.collect();

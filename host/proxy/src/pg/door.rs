@@ -125,11 +125,13 @@ impl Door {
                     return Err(NoSession::Gone);
                 }
                 Progress::Startup(startup) => {
+                    // Kept first: a refusal is logged and recorded under the name that was claimed.
+                    let wish = self.wish.insert(Wish::of(&startup).map_err(NoSession::Refused)?);
                     if listener.require_tls && matches!(self.stream, Stream::Plain(_)) {
                         let fault = Fault::fatal("28000", "this gateway takes only encrypted connections");
                         return Err(NoSession::Refused(fault.with_hint("connect with sslmode=require or stronger")));
                     }
-                    let wish = self.wish.insert(Wish::read(startup).map_err(NoSession::Refused)?);
+                    wish.add(startup.parameters).map_err(NoSession::Refused)?;
                     let user = state.config.users.get(&wish.user);
                     if user.is_some_and(|u| proves(&self.stream, u)) {
                         self.login.accept();

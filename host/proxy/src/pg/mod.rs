@@ -25,6 +25,9 @@ use crate::pipeline::Pipeline;
 use crate::proxy::{Gate, State, random};
 use crate::registry::Place;
 
+/// How much of a refusal is told, in bytes: it may quote what a stranger sent.
+const MAX_REFUSAL: usize = 256;
+
 /// A denial as the client sees it.
 pub(crate) fn denied(policy: &str, message: &str) -> Fault {
     let by = if policy == "portcullis" { "portcullis".to_owned() } else { format!("policy \"{policy}\"") };
@@ -63,8 +66,9 @@ async fn enter(
     match door.identify(gate, state, listener).await {
         Ok(known) => Some((door, known)),
         Err(NoSession::Gone) => None,
-        Err(NoSession::Refused(fault)) => {
+        Err(NoSession::Refused(mut fault)) => {
             Stats::bump(&gate.parts.stats.logins_refused);
+            fault.message.truncate(fault.message.floor_char_boundary(MAX_REFUSAL));
             let (user, target) = door.wish.take().map(|wish| (wish.user, wish.target)).unwrap_or_default();
             tracing::info!(%peer, ?user, ?target, code = fault.code, reason = fault.message, "a login was refused");
             record_stranger(gate, user, target, peer, &fault).await;
@@ -93,6 +97,8 @@ async fn open(gate: Arc<Gate>, state: Arc<State>, mut door: Door, known: Known, 
         Ok(place) => place,
         Err(fault) => {
             Stats::bump(&parts.stats.logins_refused);
+            let (user, target) = (&session.principal.name, &session.target.name);
+            tracing::info!(%peer, ?user, ?target, code = fault.code, reason = fault.message, "a login was refused");
             return door.refuse(&fault).await;
         }
     };

@@ -18,6 +18,7 @@ use portcullis_wire::pg::message::Fault;
 use portcullis_wire::pg::relay::{
     Answer, Event, Finish, Passage, Phase, Question, Relay, RelayError, ResultInfo, RowMode, Settled, Words,
 };
+use portcullis_wire::sql::reason::{self, Setting};
 use tokio::io::AsyncWrite;
 use tokio::time::Interval;
 use tokio_util::io::poll_read_buf;
@@ -26,6 +27,7 @@ use super::catalogue::{Catalogue, Reading};
 use super::denied;
 use super::facts::Facts;
 use super::results::{Editor, Stop};
+use super::startup::MAX_REASON;
 use super::upstream::{self, UpstreamError};
 use crate::config::{Limits, PgTarget};
 use crate::io::Stream;
@@ -39,6 +41,8 @@ const LARGE_BUFFER: usize = 64 << 10;
 /// Why a text with a backslash cannot be read in the middle of a batch.
 const UNSETTLED: &str = "it has a backslash, and commands before it in the same batch may change how the server reads that; \
      send a Sync before it";
+/// What the server gets in place of a justification.
+const SET_NOTHING: &str = "SET portcullis.reason = ''";
 /// How often stalls are looked for.
 const TICK: Duration = Duration::from_secs(1);
 /// Quiet ticks after which a session gives back what it can make anew.
@@ -114,6 +118,8 @@ pub(crate) struct Session {
     cancelling: Option<Underway<()>>,
     /// Whether the text of the open question can be read as the server reads it.
     readable: bool,
+    /// The justification that goes with the session's commands, unless they bring their own.
+    reason: Option<Arc<str>>,
     /// Why the facts of texts cannot be trusted now, if they cannot.
     unreadable: Option<&'static str>,
     results: u64,
@@ -200,6 +206,7 @@ impl Session {
             thinking: [None, None],
             cancelling: None,
             readable: false,
+            reason: None,
             unreadable: None,
             results: 0,
             edited: 0,
@@ -209,6 +216,7 @@ impl Session {
             quiet: 0,
             stalled: 0,
         };
+        session.reason = session.pipeline.session.reason.as_deref().map(Into::into);
         parameters.iter().for_each(|(name, value)| session.parameter(name, value));
         session
     }
@@ -302,6 +310,7 @@ impl Session {
 
     fn ask(&mut self, question: Question) {
         self.place.commands.fetch_add(1, Ordering::Relaxed);
+        let text = question.text.clone();
         let wants = self.pipeline.judge.wants(Kind::Sql);
         let unreadable = match question.parsed {
             Some(readable) => (!readable).then_some("it was prepared when it could not be read"),
@@ -328,6 +337,7 @@ impl Session {
             },
             statement,
             parameters: parameters.map(|p| verdict::Parameter { value: p.value.clone(), binary: p.binary }).collect(),
+            reason: reason::leading(&text).filter(|r| r.len() <= MAX_REASON).map(Into::into).or(self.reason.clone()),
         });
         let facts = self.shared.facts.clone();
         let decision = self.pipeline.decide(command.clone(), &|text| facts.read(&text.into()));
@@ -349,7 +359,17 @@ impl Session {
         }
     }
 
-    fn go(&mut self, command: Arc<Command>, go: Go) {
+    fn go(&mut self, command: Arc<Command>, mut go: Go) {
+        let setting = reason::setting(&go.rewrite.as_ref().unwrap_or(&command.statement).text);
+        match setting.map(|setting| justified(setting, command.phase)) {
+            None => {}
+            Some(Err(fault)) => return self.refuse_command(&command, fault),
+            Some(Ok(reason)) => {
+                self.reason = reason;
+                // The server is told nothing of it, and answers all the same.
+                go.rewrite = Some(self.shared.facts.read(&SET_NOTHING.into()));
+            }
+        }
         let wants_rows = self.pipeline.judge.edits(&go.snapshot);
         let statement = go.rewrite.as_ref().unwrap_or(&command.statement);
         if wants_rows && (statement.effects().contains(Effects::COPY_OUT) || carries_away(statement)) {
@@ -786,6 +806,24 @@ fn carries_away(statement: &Statement) -> bool {
         s.relations.iter().filter(is_source).any(other) && written().count() > usize::from(s.verb == "DELETE")
     };
     statement.facts.sql.iter().flatten().any(|s| writes(s) || s.functions.iter().any(is_sink))
+}
+
+/// The justification that a text sets, if it does so in a way that can be told.
+fn justified(setting: Setting, phase: verdict::Phase) -> Result<Option<Arc<str>>, Fault> {
+    let refused = |why: &str| Fault::error("0A000", format!("portcullis.reason: {why}"));
+    match (setting, phase) {
+        (Setting::Unclear, _) => {
+            let hint = "send SET portcullis.reason = '…' by itself, with one text";
+            Err(refused("it is set among other statements, for a transaction only, or to something else than a text")
+                .with_hint(hint))
+        }
+        // What is prepared is sent to the server, which is to know nothing of it.
+        (_, verdict::Phase::Prepare) => Err(refused("it cannot be prepared").with_hint("send it as a simple query")),
+        (Setting::To(Some(reason)), _) if reason.len() > MAX_REASON => {
+            Err(refused(&format!("it is longer than {MAX_REASON} bytes")))
+        }
+        (Setting::To(reason), _) => Ok(reason.map(Into::into)),
+    }
 }
 
 /// Uses up a permit; what is left is the number of the command that it was for.

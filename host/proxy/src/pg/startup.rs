@@ -17,7 +17,7 @@ const ALLOWED: [&str; 9] = [
 ];
 
 /// The longest justification, in bytes.
-const MAX_REASON: usize = 1024;
+pub(super) const MAX_REASON: usize = 1024;
 /// The longest name of a user or a target, in bytes.
 const MAX_NAME: usize = 63;
 
@@ -37,29 +37,31 @@ pub(super) struct Wish {
 }
 
 impl Wish {
-    /// Reads a startup message. A user name `target:user` names the target, for clients that cannot choose a database.
-    pub(super) fn read(startup: Startup) -> Result<Self, Fault> {
-        let (target, user) = match startup.user.split_once(':') {
-            Some((target, user)) => (target.to_owned(), user.to_owned()),
-            None => (startup.database, startup.user),
-        };
+    /// Who asks for what, without the startup's other parameters. A user name `target:user` names the target, for clients that cannot
+    /// choose a database.
+    pub(super) fn of(startup: &Startup) -> Result<Self, Fault> {
+        let (target, user) = startup.user.split_once(':').unwrap_or((&startup.database, &startup.user));
         // No user and no target has a longer one, and strangers must not fill the log and the audit.
         if user.len().max(target.len()) > MAX_NAME {
             return Err(Fault::fatal("42622", format!("names of users and targets have at most {MAX_NAME} bytes")));
         }
         // Texts and values must be what the gateway takes them for.
         let parameters = vec![("client_encoding".to_owned(), "UTF8".to_owned())];
-        let mut wish = Self { user, target, reason: None, parameters, minor: startup.minor };
-        for (name, value) in startup.parameters {
+        Ok(Self { user: user.to_owned(), target: target.to_owned(), reason: None, parameters, minor: startup.minor })
+    }
+
+    /// Adds the other parameters, or says which may not be set.
+    pub(super) fn add(&mut self, parameters: Vec<(String, String)>) -> Result<(), Fault> {
+        for (name, value) in parameters {
             if name.eq_ignore_ascii_case("options") {
                 for (name, value) in options(&value)? {
-                    wish.set(name, value)?;
+                    self.set(name, value)?;
                 }
             } else {
-                wish.set(name, value)?;
+                self.set(name, value)?;
             }
         }
-        Ok(wish)
+        Ok(())
     }
 
     fn set(&mut self, name: String, value: String) -> Result<(), Fault> {
@@ -145,8 +147,10 @@ mod tests {
     use super::*;
 
     fn wish(parameters: &[(&str, &str)]) -> Result<Wish, Fault> {
-        let parameters = parameters.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
-        Wish::read(Startup { user: "al".into(), database: "shop".into(), parameters, minor: 0 })
+        let startup = Startup { user: "al".into(), database: "shop".into(), parameters: vec![], minor: 0 };
+        let mut wish = Wish::of(&startup)?;
+        wish.add(parameters.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect())?;
+        Ok(wish)
     }
 
     #[test]
@@ -187,7 +191,7 @@ mod tests {
     #[test]
     fn the_user_can_name_the_target() {
         let startup = Startup { user: "shop:al".into(), database: "shop:al".into(), parameters: vec![], minor: 0 };
-        let wish = Wish::read(startup).unwrap();
+        let wish = Wish::of(&startup).unwrap();
         assert_eq!((wish.user.as_str(), wish.target.as_str()), ("al", "shop"));
     }
 }

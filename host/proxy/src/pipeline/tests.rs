@@ -154,7 +154,7 @@ impl Rig {
 
     fn decide(&mut self) -> Decision {
         let (sequence, phase) = (7, Phase::Execute);
-        let command = Command { sequence, phase, statement: read("select 1"), parameters: vec![] };
+        let command = Command { sequence, phase, statement: read("select 1"), parameters: vec![], reason: None };
         self.pipeline.decide(Arc::new(command), &read)
     }
 

@@ -72,8 +72,27 @@ fn a_session_is_read_in_pages_and_sessions_newest_first() {
     assert_eq!((page(0, 0), page(u64::MAX, 9)), (vec![], vec![]));
     assert_eq!(store.session("nobody", 0, 9).unwrap(), []);
     let newest = store.sessions(2).unwrap();
-    assert_eq!(newest.iter().map(|e| e.event.clone()).collect::<Vec<_>>(), [opening("three"), opening("two")]);
-    assert_eq!(store.session("two", 2, 1).unwrap()[0].at_ms, newest[0].at_ms + 5);
+    let openings: Vec<_> = newest.iter().map(|s| s.opening.event.clone()).collect();
+    assert_eq!(openings, [opening("three"), opening("two")]);
+    assert_eq!(store.session("two", 2, 1).unwrap()[0].at_ms, newest[0].opening.at_ms + 5);
+}
+
+#[test]
+fn a_list_of_sessions_says_what_became_of_each() {
+    let (store, _) = Disk::default().store(interval());
+    let mut refused = opening("refused");
+    if let Event::Open(open) = &mut refused {
+        open.refused = Some("no such target".into());
+    }
+    // The ending is not in the session's last block.
+    let late = (0..200).map(|n| finish("left", n));
+    for event in
+        [opening("open"), opening("left"), refused, command("open", 1), closing("left")].into_iter().chain(late)
+    {
+        assert!(done(store.append(event)));
+    }
+    let ended: Vec<_> = store.sessions(9).unwrap().into_iter().map(|session| session.ended).collect();
+    assert_eq!(ended, [None, Some("client left".into()), None]);
 }
 
 #[test]

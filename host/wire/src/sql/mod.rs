@@ -2,6 +2,8 @@
 
 #[cfg(feature = "native")]
 mod read;
+#[cfg(feature = "native")]
+pub mod reason;
 #[cfg(test)]
 #[cfg(feature = "native")]
 mod tests;
