@@ -30,6 +30,7 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
         "row_description" => vec![description(), b"\0\0".to_vec()],
         "scram" => vec![[chunk(0, VERIFIER.as_bytes()), chunk(0, FIRST), chunk(0, &last())].concat()],
         "sql" => SQL.iter().map(|text| [b"\0", text.as_bytes()].concat()).collect(),
+        "tap" => [0x03, 0x0f, 0x20].map(|options| [&[options][..], &result()].concat()).to_vec(),
         "types" => values(),
         _ => vec![],
     }
@@ -61,6 +62,20 @@ fn rows() -> Vec<u8> {
         b"\0\x03\0\0\0\x01x\0\0\0\x01y\xff\xff\xff\xff",
     ];
     bodies.iter().flat_map(|body| framed(b'D', body)).collect()
+}
+
+/// What a client gets of commands, and between them.
+fn result() -> Vec<u8> {
+    let described = [framed(b'T', &description()), rows(), framed(b'C', b"SELECT 4\0")].concat();
+    let copied = [framed(b'H', b"\0\0\0"), framed(b'd', b"a\n"), framed(b'd', b"b\n"), framed(b'C', b"COPY 2\0")];
+    let others = [
+        framed(b't', b"\0\0"),
+        framed(b'T', &description()),
+        framed(b'A', b"\0\0\0\x01channel\0payload\0"),
+        framed(b'E', b"SERROR\0C42501\0Mno\0Hask\0\0"),
+        framed(b'Z', b"I"),
+    ];
+    [described, copied.concat(), others.concat()].concat()
 }
 
 fn description() -> Vec<u8> {

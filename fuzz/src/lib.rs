@@ -29,6 +29,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("row_description", wire::row_description),
     ("scram", login::scram),
     ("sql", text::sql),
+    ("tap", wire::tap),
     ("types", values::types),
 ];
 

@@ -145,7 +145,7 @@ impl Rig {
     fn answer(&mut self, question: &Question, flags: u8) {
         assert!(self.relay.is_asking());
         let open = !self.strict && flags & flag::OPEN != 0;
-        let passage = Passage { plan_rows: !open, copy_out: open, readable: true };
+        let passage = Passage { plan_rows: !open, guard_words: !open, copy_out: open, readable: true };
         let text = if flags & flag::REWRITE == 0 { &*question.text } else { REWRITTEN };
         if flags & flag::DENY != 0 {
             self.relay.answer(Answer::Deny(Fault::error("42501", "no")));

@@ -3,6 +3,7 @@
 use portcullis_wire::pg::frame::{Fields, HEADER, WireError, next, peek};
 use portcullis_wire::pg::message;
 use portcullis_wire::pg::rows::{self, Cell};
+use portcullis_wire::pg::tap::{Item, Tap};
 
 /// A frame is what its header says, the frames together are the input, and fields never reach past a body.
 pub(crate) fn frame(data: &[u8]) {
@@ -104,4 +105,40 @@ fn edits(frame: &[u8], count: usize, columns: &[usize]) {
         assert_eq!(value, if place % 2 == 0 { None } else { Some(&b"new"[..]) });
     });
     assert_eq!((read, seen), (Ok(()), columns.len()));
+}
+
+/// Whatever the pieces in which it comes, the same is given, and no more rows and copied bytes than came.
+///
+/// If the first byte is odd, results are given too; the rest of it is the length of the pieces.
+pub(crate) fn tap(data: &[u8]) {
+    let Some((&options, bytes)) = data.split_first() else { return };
+    let results = options & 1 == 1;
+    let whole = tapped(results, [bytes]);
+    let pieces = tapped(results, bytes.chunks(usize::from(options >> 1) + 1));
+    // What is given before an error depends on the pieces.
+    assert_eq!(whole.is_ok(), pieces.is_ok());
+    if let (Ok(whole), Ok(pieces)) = (whole, pieces) {
+        let given: usize = whole.iter().map(|(bulk, _)| bulk.len()).sum();
+        assert!(given <= bytes.len() && (results || given == 0));
+        assert_eq!(whole, pieces);
+    }
+}
+
+/// The items: rows and copied data as they are, with those that follow each other joined, and what others say.
+fn tapped<'a>(results: bool, pieces: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<(Vec<u8>, String)>, WireError> {
+    let (mut tap, mut items) = (Tap::new(results), Vec::<(Vec<u8>, String)>::new());
+    for piece in pieces {
+        tap.feed(piece, |item| {
+            let (bulk, kind) = match &item {
+                Item::Rows { data, .. } => (*data, "rows".to_owned()),
+                Item::Copy(data) => (*data, "copy".to_owned()),
+                other => (&[][..], format!("{other:?}")),
+            };
+            match items.last_mut() {
+                Some((all, last)) if *last == kind && (kind == "rows" || kind == "copy") => all.extend_from_slice(bulk),
+                _ => items.push((bulk.to_vec(), kind)),
+            }
+        })?;
+    }
+    Ok(items)
 }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "what fails here is to fail the test")]
 
+mod admin;
 mod approvals;
 mod attacks;
 mod chaos;
@@ -12,3 +13,4 @@ mod protocol;
 mod secrets;
 mod support;
 mod swap;
+mod webhooks;

@@ -18,10 +18,11 @@ use crate::process::{Running, until};
 /// The password of every user in these tests.
 pub const USER_PASSWORD: &str = "wonderland-9Zk";
 /// The admin tokens: name, groups, role, token.
-const TOKENS: [(&str, &str, &str, &str); 3] = [
-    ("alice", "\"reviewers\"", "reviewer", "alice-token-Vb2-0123456789abcdef"),
-    ("bob", "\"reviewers\"", "reviewer", "bob-token-Xc3-0123456789abcdef01"),
+const TOKENS: [(&str, &str, &str, &str); 4] = [
+    ("alice", "\"reviewers\"", "approver", "alice-token-Vb2-0123456789abcdef"),
+    ("bob", "\"reviewers\"", "approver", "bob-token-Xc3-0123456789abcdef01"),
     ("olga", "", "operator", "olga-token-Mn4-0123456789abcdef0"),
+    ("rita", "", "reader", "rita-token-Kp5-0123456789abcdef0"),
 ];
 
 /// How a gateway is configured.
@@ -39,8 +40,12 @@ pub struct Options {
     pub protection: String,
     /// More keys of the target.
     pub target: String,
+    /// More keys of `[admin]`, and its subtables.
+    pub admin: String,
     /// More tables.
     pub more: String,
+    /// Its `data_dir`; a relative one is below the gateway's directory.
+    pub data_dir: String,
     /// Which build to run: `debug` or `release`.
     pub profile: &'static str,
 }
@@ -55,7 +60,9 @@ impl Options {
             listener: String::new(),
             protection: "tls = \"disable\"\n".into(),
             target: String::new(),
+            admin: String::new(),
             more: String::new(),
+            data_dir: "data".into(),
             profile: "debug",
         }
     }
@@ -98,27 +105,43 @@ impl Gateway {
         let binary = portcullis(options.profile)?;
         let (port, admin) = (free_port()?, free_port()?);
         fs::write(scratch.path().join("portcullis.toml"), config(&options, port, admin, &binary)?)?;
-        let log = File::create(scratch.path().join("log"))?;
-        let mut serve = Command::new(&binary);
-        serve.arg("serve").arg("--config").arg(scratch.path().join("portcullis.toml"));
-        serve.env("UPSTREAM_PASSWORD", PASSWORD).envs(TOKENS.map(|(name, .., token)| (variable(name), token)));
-        serve.current_dir(scratch.path()).stdout(Stdio::null()).stderr(log);
-        let running = Running::start(&mut serve, "TERM")?;
+        let running = serve(&binary, scratch.path())?;
         let mut gateway = Self { running, scratch, binary, options, port, admin };
+        gateway.wait()?;
+        Ok(gateway)
+    }
+
+    /// Starts it again after it has ended, in the same directory and with the configuration as it is now.
+    pub fn restart(&mut self) -> Result<()> {
+        self.stop()?;
+        self.running = serve(&self.binary, self.scratch.path())?;
+        self.wait()
+    }
+
+    fn wait(&mut self) -> Result<()> {
         let serves = until("the gateway serves", Duration::from_secs(60), || {
-            if gateway.running.has_ended() {
+            if self.running.has_ended() {
                 return Ok(false);
             }
-            ensure!(gateway.http("/readyz", None)?.starts_with("HTTP/1.1 200"), "it is not ready");
+            if self.speaks_tls() {
+                drop(TcpStream::connect(("127.0.0.1", self.admin))?);
+                return Ok(true);
+            }
+            ensure!(self.http("/readyz", None)?.starts_with("HTTP/1.1 200"), "it is not ready");
             Ok(true)
         })?;
-        ensure!(serves, "the gateway ended: {}", gateway.log()?);
-        Ok(gateway)
+        ensure!(serves, "the gateway ended: {}", self.log()?);
+        Ok(())
     }
 
     /// The directory with its configuration, data and log.
     pub fn directory(&self) -> &Path {
         self.scratch.path()
+    }
+
+    /// Its `data_dir`.
+    pub fn data(&self) -> PathBuf {
+        self.scratch.path().join(&self.options.data_dir)
     }
 
     /// Its process number.
@@ -151,6 +174,12 @@ impl Gateway {
         self.running.stop()
     }
 
+    /// Kills it as a crash would, and waits until it is gone.
+    pub fn kill(&mut self) -> Result<()> {
+        self.running.signal("KILL")?;
+        self.running.stop()
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, signal: &str) -> Result<()> {
         self.running.signal(signal)
@@ -173,11 +202,17 @@ impl Gateway {
 
     /// Runs the gateway's command line with this person's token.
     pub fn cli(&self, name: &str, arguments: &[&str]) -> Result<Output> {
-        let token = TOKENS.iter().find(|t| t.0 == name).context("nobody has that token")?.3;
+        Ok(self.command(name, arguments)?.output()?)
+    }
+
+    /// The same, to be started.
+    pub fn command(&self, name: &str, arguments: &[&str]) -> Result<Command> {
+        let token = token(name)?;
         let mut command = Command::new(&self.binary);
-        command.args(arguments).env("PORTCULLIS_TOKEN", token);
-        command.env("PORTCULLIS_ADMIN", format!("http://127.0.0.1:{}", self.admin));
-        Ok(command.stdin(Stdio::null()).output()?)
+        command.args(arguments).env("PORTCULLIS_TOKEN", token).current_dir(self.scratch.path());
+        let scheme = if self.speaks_tls() { "https" } else { "http" };
+        command.env("PORTCULLIS_ADMIN", format!("{scheme}://127.0.0.1:{}", self.admin)).stdin(Stdio::null());
+        Ok(command)
     }
 
     /// Like [`Gateway::cli`], for commands that must succeed; gives what they print.
@@ -201,6 +236,37 @@ impl Gateway {
         stream.read_to_string(&mut answer)?;
         Ok(answer)
     }
+
+    /// Posts to the admin interface, with these header lines: status line, headers and body.
+    pub fn post(&self, path: &str, headers: &str, body: &str) -> Result<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.admin))?;
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        let head =
+            format!("POST {path} HTTP/1.1\r\nHost: localhost\r\n{headers}Content-Length: {}\r\n\r\n", body.len());
+        stream.write_all((head + body).as_bytes())?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    }
+
+    fn speaks_tls(&self) -> bool {
+        self.options.admin.contains("[admin.tls]")
+    }
+}
+
+/// This person's token for the admin interface.
+pub fn token(name: &str) -> Result<&'static str> {
+    Ok(TOKENS.iter().find(|t| t.0 == name).context("nobody has that token")?.3)
+}
+
+/// Starts the gateway in the directory that holds its configuration. Its log goes on where there is one.
+fn serve(binary: &Path, directory: &Path) -> Result<Running> {
+    let log = File::options().create(true).append(true).open(directory.join("log"))?;
+    let mut serve = Command::new(binary);
+    serve.arg("serve").arg("--config").arg(directory.join("portcullis.toml"));
+    serve.env("UPSTREAM_PASSWORD", PASSWORD).envs(TOKENS.map(|(name, .., token)| (variable(name), token)));
+    serve.current_dir(directory).stdout(Stdio::null()).stderr(log);
+    Running::start(&mut serve, "TERM")
 }
 
 fn variable(name: &str) -> String {
@@ -226,15 +292,16 @@ fn config(options: &Options, port: u16, admin: u16, binary: &Path) -> Result<Str
             "[[admin.token]]\nname = \"{name}\"\ngroups = [{groups}]\nrole = \"{role}\"\ntoken = \"env:{variable}\"\n"
         )?;
     }
-    let Options { upstream, chain, policies, listener, protection, target, more, .. } = options;
+    let Options { upstream, chain, policies, listener, protection, target, more, data_dir, .. } = options;
+    let interface = &options.admin;
     Ok(format!(
-        "data_dir = \"data\"\n\
+        "data_dir = \"{data_dir}\"\n\
          [postgres]\nlisten = [\"127.0.0.1:{port}\"]\n{listener}\n\
          {users}\
          [[target]]\nname = \"shop\"\nhost = \"127.0.0.1\"\nport = {upstream}\ndatabase = \"shop\"\nuser = \"{ROLE}\"\n\
          password = \"env:UPSTREAM_PASSWORD\"\npolicies = {chain:?}\n{protection}{target}\n\
          {policies}\n\
-         [admin]\nlisten = \"127.0.0.1:{admin}\"\n{tokens}\n{more}"
+         [admin]\nlisten = \"127.0.0.1:{admin}\"\n{interface}\n{tokens}\n{more}"
     ))
 }
 

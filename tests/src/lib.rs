@@ -6,6 +6,7 @@ pub mod guest_rust;
 pub mod place;
 pub mod postgres;
 pub mod process;
+pub mod receiver;
 
 /// Whether a missing part is a failure instead of a reason to skip what needs it.
 pub fn nothing_may_be_missing() -> bool {

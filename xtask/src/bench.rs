@@ -1,5 +1,6 @@
 //! What the gateway costs, next to a direct connection and to PgBouncer: one machine, one run, all by turns.
 
+mod evidence;
 mod peers;
 mod report;
 
@@ -61,7 +62,7 @@ const WORKLOADS: &[Workload] = &[
         name: "100 k rows × 5 columns",
         script: "select * from wide;\n",
         arguments: &["-c", "1"],
-        peers: &[Peer::Direct, Peer::PgBouncer, Peer::Open, Peer::Masked, Peer::Scanned],
+        peers: &[Peer::Direct, Peer::PgBouncer, Peer::Open, Peer::Recorded, Peer::Masked, Peer::Scanned],
     },
     Workload {
         name: "new connections, SCRAM on both sides",
@@ -110,7 +111,9 @@ pub(crate) fn bench(quick: bool) -> Result<()> {
         results.push((workload, all));
     }
     let parked = peers.parked_kib()?;
-    let text = report::write(&results, &calls, parked, rounds, seconds);
+    std::fs::write(&script, POINT)?;
+    let evidence = evidence::measure(&peers, &script.display().to_string(), rounds, seconds)?;
+    let text = report::write(&results, &calls, parked, &evidence, (rounds, seconds));
     println!("\n{text}");
     if !quick {
         std::fs::write(root().join("docs/benchmarks.md"), text)?;

@@ -9,11 +9,13 @@ use serde_json::Value;
 use crate::steps::cargo;
 
 /// The arrows between the crates, apart from tests.
-const ARROWS: [(&str, &[&str]); 11] = [
+const ARROWS: [(&str, &[&str]); 13] = [
     ("portcullis-verdict", &[]),
     ("portcullis-wire", &[]),
     ("portcullis-engine", &["portcullis-verdict"]),
     ("portcullis-store", &["portcullis-verdict"]),
+    ("portcullis-recording", &["portcullis-verdict"]),
+    ("portcullis-deliver", &["portcullis-verdict"]),
     ("portcullis-package", &["portcullis-verdict"]),
     ("portcullis-proxy", &["portcullis-verdict", "portcullis-wire"]),
     ("portcullis-admin", &["portcullis-verdict"]),
@@ -21,9 +23,11 @@ const ARROWS: [(&str, &[&str]); 11] = [
         "portcullis-gateway",
         &[
             "portcullis-admin",
+            "portcullis-deliver",
             "portcullis-engine",
             "portcullis-package",
             "portcullis-proxy",
+            "portcullis-recording",
             "portcullis-store",
             "portcullis-verdict",
         ],
@@ -34,14 +38,16 @@ const ARROWS: [(&str, &[&str]); 11] = [
 ];
 
 /// Libraries that only these crates may use.
-const KEPT_IN: [(&str, &[&str]); 7] = [
+const KEPT_IN: [(&str, &[&str]); 9] = [
     ("axum", &["portcullis-admin"]),
     ("pg_query", &["portcullis-wire"]),
     ("redb", &["portcullis-store"]),
     ("tokio-postgres", &["portcullis-store", "portcullis-tests"]),
     ("wasmtime", &["portcullis-engine"]),
     ("wit-component", &["portcullis-package", "portcullis-engine"]),
-    ("tokio-rustls", &["portcullis-proxy"]),
+    ("tokio-rustls", &["portcullis-admin", "portcullis-proxy"]),
+    ("utoipa", &["portcullis-admin"]),
+    ("zstd", &["portcullis-recording", "portcullis-store"]),
 ];
 
 /// Every licence that a dependency may offer as a choice.

@@ -6,18 +6,21 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use portcullis_tests::process::find;
-use portcullis_tests::{clients, guest_rust, nothing_may_be_missing, postgres};
+use portcullis_tests::{clients, guest_rust, nothing_may_be_missing, postgres, rsyslog};
 
 /// What the tests and the bench need of the system, and the Debian packages that bring it.
 fn missing_packages() -> Vec<&'static str> {
     let has = |name: &str| find(name, &postgres::directories()).is_some();
     let mut missing = missing_build_packages();
-    let needed: [(bool, &'static str); 5] = [
+    let needed: [(bool, &'static str); 7] = [
         (has("initdb") && has("psql") && has("pgbench"), "postgresql"),
         (has("pgbouncer") || Path::new("/usr/sbin/pgbouncer").exists(), "pgbouncer"),
         (has("python3"), "python3"),
         (!has("python3") || python_makes_environments(), "python3-venv"),
         (has("npm"), "npm"),
+        // Only its program is used, with a configuration of its own; never the system's service.
+        (rsyslog::program().is_ok(), "rsyslog"),
+        (has("zstd"), "zstd"),
     ];
     missing.extend(needed.iter().filter(|(there, _)| !there).map(|(_, package)| *package));
     missing

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use crate::App;
-use crate::answer::Problem;
+use crate::problem::Problem;
 
 /// A bearer token: whose it is and what it opens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,16 +24,18 @@ pub struct Token {
     pub groups: Vec<String>,
     /// What it opens.
     pub role: Role,
+    /// Whether its holder may approve alone in an emergency (`approvals.break_glass`).
+    pub break_glass: bool,
 }
 
 /// What a token opens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
+    /// Sees everything: sessions and what they did, recordings, the audit, approval requests, policies.
+    Reader,
     /// Sees approval requests and decides them.
-    Reviewer,
-    /// Sees sessions, their events, approval requests and policies.
-    Auditor,
+    Approver,
     /// Everything, also ending sessions and reloading the configuration.
     Operator,
 }
@@ -64,8 +66,27 @@ impl Tokens {
             found |= equal;
         }
         let token = bool::from(found).then(|| tokens.get(at as usize)).flatten()?;
-        let Token { name, groups, role, .. } = token.clone();
-        Some(Caller { reviewer: Reviewer { name, groups }, role })
+        let Token { name, groups, role, break_glass, sha256 } = token.clone();
+        Some(Caller { reviewer: Reviewer { name, groups, break_glass }, role, sha256 })
+    }
+
+    /// Whether a caller from before could come again: their token is in force, and opens what it opened.
+    pub(crate) fn hold(&self, caller: &Caller) -> bool {
+        let tokens = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        tokens.iter().any(|token| token.sha256 == caller.sha256 && token.role == caller.role)
+    }
+
+    /// Who decides by a link in this name: the holder of a token that opens decisions. A link never breaks glass.
+    pub(crate) fn decider(&self, name: &str) -> Option<Reviewer> {
+        let tokens = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let token = tokens.iter().find(|token| token.name == name && token.role.decides())?;
+        Some(Reviewer { name: token.name.clone(), groups: token.groups.clone(), break_glass: false })
+    }
+}
+
+impl Role {
+    fn decides(self) -> bool {
+        matches!(self, Self::Approver | Self::Operator)
     }
 }
 
@@ -79,7 +100,7 @@ pub(crate) enum Need {
     /// Approve or deny.
     Decide,
     /// See sessions, what they did, and the policies.
-    Audit,
+    Read,
     /// End sessions, reload.
     Operate,
 }
@@ -88,6 +109,7 @@ pub(crate) enum Need {
 pub(crate) struct Caller {
     pub(crate) reviewer: Reviewer,
     role: Role,
+    sha256: [u8; 32],
 }
 
 impl Caller {
@@ -107,15 +129,17 @@ impl Caller {
     pub(crate) fn must(&self, need: Need) -> Result<(), Problem> {
         let allowed = match need {
             Need::Watch | Need::SeeApprovals => true,
-            Need::Decide => matches!(self.role, Role::Reviewer | Role::Operator),
-            Need::Audit => matches!(self.role, Role::Auditor | Role::Operator),
+            Need::Decide => self.role.decides(),
+            Need::Read => matches!(self.role, Role::Reader | Role::Operator),
             Need::Operate => self.role == Role::Operator,
         };
         if allowed {
             return Ok(());
         }
         let Reviewer { name, .. } = &self.reviewer;
-        Err(Problem::new(StatusCode::FORBIDDEN, format!("the role of {name}'s token does not allow this")))
+        let detail =
+            format!("the role of {name}'s token does not allow this; `admin.token` in the configuration gives it");
+        Err(Problem::new(StatusCode::FORBIDDEN, detail))
     }
 }
 

@@ -4,29 +4,38 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::serve::Listener;
+use axum::extract::connect_info::Connected;
+use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
+use tokio_rustls::server::TlsStream;
+use tokio_rustls::{Accept, TlsAcceptor};
 
 /// Connections at a time; others wait in the system's queue.
 const CONNECTIONS: usize = 64;
 
-/// A connection serves one request, and is closed after this time whatever it does. A reload that takes longer goes on.
+/// A connection serves one request, and is closed after this time whatever it does, unless its answer is a stream. That is closed
+/// when its client has taken nothing for so long. A reload that takes longer goes on.
 const LIFETIME: Duration = Duration::from_secs(60);
+
+/// The time for a TLS handshake.
+const HANDSHAKE: Duration = Duration::from_secs(10);
 
 pub(crate) struct Bounded {
     listener: TcpListener,
+    tls: Option<TlsAcceptor>,
     slots: Arc<Semaphore>,
 }
 
 impl Bounded {
-    pub(crate) fn new(listener: TcpListener) -> Self {
-        Self { listener, slots: Arc::new(Semaphore::new(CONNECTIONS)) }
+    pub(crate) fn new(listener: TcpListener, tls: Option<Arc<rustls::ServerConfig>>) -> Self {
+        Self { listener, tls: tls.map(TlsAcceptor::from), slots: Arc::new(Semaphore::new(CONNECTIONS)) }
     }
 }
 
@@ -38,7 +47,19 @@ impl Listener for Bounded {
         let slot = self.slots.clone().acquire_owned().await.expect("the semaphore is never closed");
         // The listener's own implementation waits out the errors that pass, such as too many open files.
         let (stream, address) = Listener::accept(&mut self.listener).await;
-        (Connection { stream, deadline: Box::pin(tokio::time::sleep(LIFETIME)), _slot: slot }, address)
+        // What is sent is small and waited for, and a peer who is gone must not keep the slot. Without either it still works.
+        let _ = stream.set_nodelay(true);
+        #[cfg(target_os = "linux")]
+        let _ = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(LIFETIME));
+        let line = Line::default();
+        let timed =
+            |limit| Timed { stream, deadline: Box::pin(tokio::time::sleep(limit)), line: line.clone(), _slot: slot };
+        let io = match &self.tls {
+            // The handshake happens when the connection's own task first reads.
+            Some(tls) => Io::Handshake(Box::new(tls.accept(timed(HANDSHAKE)))),
+            None => Io::Plain(timed(LIFETIME)),
+        };
+        (Connection { io, line }, address)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -46,32 +67,131 @@ impl Listener for Bounded {
     }
 }
 
+/// A request's handle on the connection that it came over.
+#[derive(Clone, Default)]
+pub(crate) struct Line(Arc<AtomicBool>);
+
+impl Line {
+    /// The answer is a stream: the connection lives as long as its client takes bytes.
+    pub(crate) fn outlive(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn outlives(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Connected<IncomingStream<'_, Bounded>> for Line {
+    fn connect_info(stream: IncomingStream<'_, Bounded>) -> Self {
+        stream.io().line.clone()
+    }
+}
+
 pub(crate) struct Connection {
+    io: Io,
+    line: Line,
+}
+
+enum Io {
+    Plain(Timed),
+    Handshake(Box<Accept<Timed>>),
+    Tls(Box<TlsStream<Timed>>),
+    /// The handshake has failed.
+    Ended,
+}
+
+/// What reads and writes.
+trait Stream: AsyncRead + AsyncWrite + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
+
+impl Connection {
+    /// The stream, after the handshake if there is one.
+    fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Pin<&mut dyn Stream>>> {
+        if let Io::Handshake(accept) = &mut self.io {
+            let shaken = ready!(Pin::new(accept).poll(cx));
+            // A handshake that has failed must not be polled again.
+            self.io = Io::Ended;
+            let mut tls = shaken.inspect_err(|error| {
+                tracing::debug!(%error, "a TLS handshake with the admin API has failed");
+            })?;
+            tls.get_mut().0.extend();
+            self.io = Io::Tls(Box::new(tls));
+        }
+        Poll::Ready(match &mut self.io {
+            Io::Plain(stream) => Ok(Pin::new(stream)),
+            Io::Tls(stream) => Ok(Pin::new(&mut **stream)),
+            Io::Handshake(_) | Io::Ended => Err(io::ErrorKind::NotConnected.into()),
+        })
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_open(cx))?.poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(self.poll_open(cx))?.poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &self.io {
+            // There is nothing to flush.
+            Io::Handshake(_) | Io::Ended => Poll::Ready(Ok(())),
+            _ => ready!(self.poll_open(cx))?.poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &self.io {
+            // Whoever has not even shaken hands gets no farewell.
+            Io::Handshake(_) | Io::Ended => Poll::Ready(Ok(())),
+            _ => ready!(self.poll_open(cx))?.poll_shutdown(cx),
+        }
+    }
+}
+
+/// A connection with its deadline and its slot, beneath TLS.
+struct Timed {
     stream: TcpStream,
     deadline: Pin<Box<Sleep>>,
+    line: Line,
     _slot: OwnedSemaphorePermit,
 }
 
-impl Connection {
+impl Timed {
     fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         match self.deadline.as_mut().poll(cx) {
             Poll::Ready(()) => Err(io::ErrorKind::TimedOut.into()),
             Poll::Pending => Ok(()),
         }
     }
+
+    /// A whole lifetime from now on.
+    fn extend(&mut self) {
+        self.deadline.as_mut().reset(Instant::now() + LIFETIME);
+    }
 }
 
-impl AsyncRead for Connection {
+impl AsyncRead for Timed {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.check(cx)?;
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
-impl AsyncWrite for Connection {
+impl AsyncWrite for Timed {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.check(cx)?;
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        if self.line.outlives() && matches!(written, Poll::Ready(Ok(taken)) if taken > 0) {
+            self.extend();
+        }
+        written
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -86,12 +206,12 @@ impl AsyncWrite for Connection {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::AsyncReadExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
 
     async fn listener() -> (Bounded, SocketAddr) {
-        let listener = Bounded::new(TcpListener::bind(("127.0.0.1", 0)).await.unwrap());
+        let listener = Bounded::new(TcpListener::bind(("127.0.0.1", 0)).await.unwrap(), None);
         let address = listener.local_addr().unwrap();
         (listener, address)
     }
@@ -102,6 +222,35 @@ mod tests {
         let _client = std::net::TcpStream::connect(address).unwrap();
         let (mut connection, _) = listener.accept().await;
         let error = connection.read_u8().await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_outlives_others_while_its_client_takes_bytes() {
+        for (outlives, written) in [(false, 3), (true, 8)] {
+            let (mut listener, address) = listener().await;
+            let _client = std::net::TcpStream::connect(address).unwrap();
+            let (mut connection, _) = listener.accept().await;
+            if outlives {
+                connection.line.outlive();
+            }
+            let mut count = 0;
+            for _ in 0..8 {
+                tokio::time::advance(LIFETIME / 4).await;
+                count += usize::from(connection.write(b"x").await.is_ok());
+            }
+            assert_eq!(count, written);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_whose_client_takes_nothing_is_ended() {
+        let (mut listener, address) = listener().await;
+        let _client = std::net::TcpStream::connect(address).unwrap();
+        let (mut connection, _) = listener.accept().await;
+        connection.line.outlive();
+        // More than the buffers of both systems hold.
+        let error = connection.write_all(&vec![0; 64 << 20]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 

@@ -50,6 +50,9 @@ fn count(registry: &mut Registry, stats: &Stats) {
     counter("upstream_failures", "Upstream connections that could not be opened", &stats.upstream_failures);
     counter("protocol_errors", "Sessions ended because a peer broke the protocol", &stats.protocol_errors);
     counter("audit_failures", "Events that the audit could not take", &stats.audit_failures);
+    counter("glass_broken", "Approvals given alone in an emergency", &stats.glass_broken);
+    counter("recordings_stopped", "Recordings that are not whole", &stats.recordings_stopped);
+    counter("delivery_failures", "Deliveries to webhooks and sinks that failed", &stats.delivery_failures);
 }
 
 fn count_policies(registry: &mut Registry, services: &Services) {

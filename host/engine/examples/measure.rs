@@ -145,7 +145,7 @@ fn session(target: &str) -> Arc<Session> {
 fn command() -> Arc<Command> {
     let relation = |name: &str| Relation { schema: "public".into(), name: name.into(), effects: Effects::READ };
     let statement = SqlStatement {
-        dialect: "postgres",
+        dialect: "postgres".into(),
         verb: "SELECT".into(),
         effects: Effects::READ,
         relations: ["customers", "orders"].map(relation).into(),

@@ -1,192 +1,250 @@
-//! The commands that talk to a running gateway over its HTTP interface.
+//! Talks to a running gateway over its HTTP interface.
 
+use std::fmt;
 use std::io::Write;
-use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use portcullis_verdict::{ApprovalView, LiveSession, RecordedSession, StoredEvent};
 use secrecy::zeroize::Zeroizing;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
-use ureq::http::{Method, Request, Uri};
+use serde_json::Value;
+use ureq::http::{Method, Request, Response};
+use ureq::tls::TlsConfig;
+use ureq::{Agent, Body, BodyReader};
 
-use crate::cli::{ApprovalsCommand, Decision, Remote, SessionsCommand};
-use crate::show;
+use crate::address::{Address, is_this_machine};
+use crate::cli::Access;
+use crate::config::read_file;
+use crate::show::safe;
 
-/// Events that are asked for at a time.
+/// Items that are asked for at a time.
 const PAGE: usize = 1000;
 
-/// Recorded sessions that are listed.
-const RECENT: usize = 50;
-
-/// The largest answer that is read.
+/// The largest answer that is read into memory.
 const MAX_ANSWER_BYTES: u64 = 256 << 20;
 
-/// `portcullis sessions …`
-pub(crate) fn sessions(command: SessionsCommand) -> anyhow::Result<()> {
-    match command {
-        SessionsCommand::List { recent: false, remote } => {
-            let answer = Client::new(&remote)?.list("sessions", "sessions")?;
-            print(&remote, &answer, |sessions: Vec<LiveSession>| show::live(&sessions))
-        }
-        SessionsCommand::List { recent: true, remote } => {
-            let answer = Client::new(&remote)?.list(&format!("sessions/recent?limit={RECENT}"), "sessions")?;
-            print(&remote, &answer, |sessions: Vec<RecordedSession>| show::recent(&sessions))
-        }
-        SessionsCommand::Show { id, remote } => {
-            let answer = events(&Client::new(&remote)?, &id)?;
-            print(&remote, &answer, |events: Vec<StoredEvent>| show::story(&events))
-        }
-        SessionsCommand::Kill { id, remote } => {
-            let answer =
-                Client::new(&remote)?.call(Method::DELETE, &format!("sessions/{}", segment(&id)?), Value::Null)?;
-            print(&remote, &answer, |_: Value| format!("session {id} is ended\n"))
-        }
+/// Files longer than this hold no certificates.
+const MAX_PEM_BYTES: u64 = 4 << 20;
+
+/// The longest wait for a whole answer.
+const ANSWER: Duration = Duration::from_secs(60);
+
+/// The longest silence on a stream. The gateway says something every 15 s.
+const SILENCE: Duration = Duration::from_secs(50);
+
+/// A gateway, and who asks it.
+pub(crate) struct Client {
+    agent: Agent,
+    base: String,
+    token: Zeroizing<String>,
+}
+
+/// The gateway has understood and does not do it.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    /// The status of HTTP.
+    pub(crate) status: u16,
+    detail: String,
+}
+
+impl std::error::Error for Refusal {}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.detail)
     }
 }
 
-/// `portcullis approvals …`
-pub(crate) fn approvals(command: ApprovalsCommand) -> anyhow::Result<()> {
-    match command {
-        ApprovalsCommand::List { all, remote } => {
-            let answer = Client::new(&remote)?.list(&format!("approvals?all={all}"), "approvals")?;
-            print(&remote, &answer, |views: Vec<ApprovalView>| show::approvals(&views))
+impl Client {
+    pub(crate) fn new(access: &Access) -> anyhow::Result<Self> {
+        let (base, address) = base(&access.admin)?;
+        if access.ca.is_some() && !address.https {
+            bail!("`--ca` has an effect with https:// only");
         }
-        ApprovalsCommand::Show { id, remote } => {
-            let answer = Client::new(&remote)?.get(&format!("approvals/{}", segment(&id)?))?;
-            print(&remote, &answer, |view: ApprovalView| show::approval(&view))
-        }
-        ApprovalsCommand::Approve(decision) => decide(&decision, "approve"),
-        ApprovalsCommand::Deny(decision) => decide(&decision, "deny"),
+        // Nothing carries the token to where the user did not send it.
+        let config = Agent::config_builder().http_status_as_error(false).max_redirects(0).proxy(None);
+        let config = config.timeout_connect(Some(Duration::from_secs(10))).timeout_per_read(Some(SILENCE));
+        let config = if address.https { config.tls_config(tls(access.ca.as_deref())?) } else { config };
+        let agent = config.build().new_agent();
+        Ok(Self { agent, base, token: token(access.token_file.as_deref())? })
+    }
+
+    pub(crate) fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        self.answer(self.call(Method::GET, path, None, Some(ANSWER))?)
+    }
+
+    pub(crate) fn post<T: DeserializeOwned>(&self, path: &str, body: &Value) -> anyhow::Result<T> {
+        self.answer(self.call(Method::POST, path, Some(body), Some(ANSWER))?)
+    }
+
+    pub(crate) fn delete<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        self.answer(self.call(Method::DELETE, path, None, Some(ANSWER))?)
+    }
+
+    /// The items of a list that a query passes, at most so many, from a cursor on if one is given. They are asked for page by page.
+    pub(crate) fn items<'a, T: DeserializeOwned>(
+        &'a self,
+        path: &str,
+        query: &[(&str, String)],
+        cursor: Option<String>,
+        most: usize,
+    ) -> impl Iterator<Item = anyhow::Result<T>> + use<'a, T> {
+        let query: String = query.iter().map(|(key, value)| format!("&{key}={}", encoded(value))).collect();
+        let path = format!("{path}?limit={}{query}", PAGE.min(most));
+        Items { client: self, path, cursor, page: Vec::new().into_iter(), more: true }.take(most)
+    }
+
+    /// Something of any length and duration, as it comes.
+    pub(crate) fn stream(&self, path: &str) -> anyhow::Result<BodyReader<'static>> {
+        Ok(self.call(Method::GET, path, None, None)?.into_body().into_reader())
+    }
+
+    /// Writes something of any length to a file.
+    pub(crate) fn download(&self, path: &str, file: &mut impl Write) -> anyhow::Result<()> {
+        let mut body = self.stream(path)?;
+        std::io::copy(&mut body, file).with_context(|| format!("the answer of {} is cut short", self.base))?;
+        Ok(())
+    }
+
+    fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        within: Option<Duration>,
+    ) -> anyhow::Result<Response<Body>> {
+        let request = Request::builder().method(method).uri(format!("{}/{path}", self.base));
+        let request = request.header("authorization", format!("Bearer {}", *self.token));
+        let sent = match body {
+            None => {
+                let request = self.agent.configure_request(request.body(())?).timeout_global(within).build();
+                self.agent.run(request)
+            }
+            Some(body) => {
+                let request = request.header("content-type", "application/json").body(body.to_string())?;
+                self.agent.run(self.agent.configure_request(request).timeout_global(within).build())
+            }
+        };
+        let unreachable = || format!("the gateway does not answer at {}; `--admin` says where it is", self.base);
+        let response = sent.with_context(unreachable)?;
+        if response.status().is_success() { Ok(response) } else { Err(self.refusal(response)) }
+    }
+
+    fn answer<T: DeserializeOwned>(&self, response: Response<Body>) -> anyhow::Result<T> {
+        let text = response.into_body().into_with_config().limit(MAX_ANSWER_BYTES).read_to_string();
+        let text = text.with_context(|| format!("the answer of {} is cut short", self.base))?;
+        serde_json::from_str(&text).context("the gateway's answer is not understood; is it of another version?")
+    }
+
+    /// Why it was not done, as the gateway says it (RFC 9457).
+    fn refusal(&self, response: Response<Body>) -> anyhow::Error {
+        let status = response.status();
+        let text = response.into_body().into_with_config().limit(MAX_ANSWER_BYTES).read_to_string();
+        let problem: Value = serde_json::from_str(&text.unwrap_or_default()).unwrap_or_default();
+        let told = ["detail", "title"].iter().find_map(|key| problem[*key].as_str().filter(|told| !told.is_empty()));
+        let detail = match (status.as_u16(), told) {
+            (401, _) => "the gateway does not know this token".into(),
+            (_, Some(told)) => told.to_owned(),
+            (_, None) => format!("{} answered {status}; is that a portcullis gateway's HTTP interface?", self.base),
+        };
+        Refusal { status: status.as_u16(), detail }.into()
     }
 }
 
-fn decide(decision: &Decision, verb: &str) -> anyhow::Result<()> {
-    let Decision { id, reason, remote } = decision;
-    let path = format!("approvals/{}/{verb}", segment(id)?);
-    let answer = Client::new(remote)?.post(&path, json!({ "reason": reason }))?;
-    print(remote, &answer, |view: ApprovalView| show::approval(&view))
+#[derive(Deserialize)]
+struct Page<T> {
+    items: Vec<T>,
+    next: Option<String>,
 }
 
-/// `portcullis reload`
-pub(crate) fn reload(remote: &Remote) -> anyhow::Result<()> {
-    let answer = Client::new(remote)?.post("reload", json!({}))?;
-    print(remote, &answer, |answer: Value| {
-        format!("{}\n", show::safe(answer["reloaded"].as_str().unwrap_or("reloaded")))
-    })
+/// The items of a list, in its order.
+struct Items<'a, T> {
+    client: &'a Client,
+    path: String,
+    cursor: Option<String>,
+    page: std::vec::IntoIter<T>,
+    more: bool,
 }
 
-/// Every event of a session, in pages: a long session does not fit in one answer.
-fn events(client: &Client, id: &str) -> anyhow::Result<Value> {
-    let (mut all, mut after) = (Vec::new(), 0);
-    loop {
-        let page = client.list(&format!("sessions/{}/events?after={after}&limit={PAGE}", segment(id)?), "events")?;
-        let Value::Array(page) = page else { bail!("the gateway gave an answer that is no list of events") };
-        after = page.last().and_then(|event| event["number"].as_u64()).unwrap_or(after);
-        let is_last = page.len() < PAGE;
-        all.extend(page);
-        if is_last {
-            return Ok(Value::Array(all));
+impl<T: DeserializeOwned> Items<'_, T> {
+    fn turn(&mut self) -> anyhow::Result<()> {
+        let cursor = self.cursor.as_ref().map(|cursor| format!("&cursor={}", encoded(cursor))).unwrap_or_default();
+        let Page { items, next } = self.client.get(&format!("{}{cursor}", self.path))?;
+        if next.is_some() && next == self.cursor {
+            bail!("the gateway's list does not go on: its next page is the one before");
         }
+        (self.more, self.cursor, self.page) = (next.is_some(), next, items.into_iter());
+        Ok(())
     }
 }
 
-/// Prints an answer as JSON, or in the words of `words`.
-fn print<T: DeserializeOwned>(remote: &Remote, answer: &Value, words: impl FnOnce(T) -> String) -> anyhow::Result<()> {
-    let text = if remote.json {
-        // JSON escapes controls, and the terminal's other tricks are spelt out here.
-        show::safe_lines(&format!("{answer:#}\n"))
-    } else {
-        let read =
-            T::deserialize(answer).context("the gateway's answer is not understood; is it of another version?")?;
-        words(read)
-    };
-    Ok(std::io::stdout().write_all(text.as_bytes())?)
+impl<T: DeserializeOwned> Iterator for Items<'_, T> {
+    type Item = anyhow::Result<T>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(item) = self.page.next() {
+                return Some(Ok(item));
+            }
+            if !self.more {
+                return None;
+            }
+            if let Err(error) = self.turn() {
+                self.more = false;
+                return Some(Err(error));
+            }
+        }
+    }
 }
 
 /// What may stand in a path: identifiers have no other characters.
-fn segment(id: &str) -> anyhow::Result<&str> {
+pub(crate) fn segment(id: &str) -> anyhow::Result<&str> {
     let legal = !id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
     if !legal {
-        let id = show::safe(id);
+        let id = safe(id);
         bail!("`{id}` is no identifier; `portcullis sessions list` and `portcullis approvals list` show them");
     }
     Ok(id)
 }
 
-/// Where the interface's paths begin. Without a scheme it is HTTP, on this machine only: to another, the token would travel in
-/// plain text without anybody having said so.
-fn base(admin: &str) -> anyhow::Result<String> {
-    let (admin, has_scheme) = (admin.trim_end_matches('/'), admin.contains("://"));
-    let url = if has_scheme { admin.to_owned() } else { format!("http://{admin}") };
-    let uri: Option<Uri> = url.parse().ok();
-    let Some(host) = uri.as_ref().and_then(Uri::host) else {
-        bail!("`--admin` is no address: `{admin}`; write one such as http://127.0.0.1:9432");
-    };
-    let is_local = |ip: IpAddr| ip.is_loopback();
-    if !has_scheme && host != "localhost" && !host.trim_matches(['[', ']']).parse().is_ok_and(is_local) {
-        bail!("`--admin {admin}` is another machine, where your token travels in plain text; if it may, write {url}");
-    }
-    Ok(format!("{url}/v1"))
-}
-
-struct Client {
-    agent: ureq::Agent,
-    base: String,
-    token: Zeroizing<String>,
-}
-
-impl Client {
-    fn new(remote: &Remote) -> anyhow::Result<Self> {
-        // Nothing carries the token to where the user did not send it.
-        let config = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .proxy(None)
-            .timeout_global(Some(Duration::from_secs(60)));
-        let base = base(&remote.admin)?;
-        Ok(Self { agent: config.build().new_agent(), base, token: token(remote.token_file.as_deref())? })
-    }
-
-    fn get(&self, path: &str) -> anyhow::Result<Value> {
-        self.call(Method::GET, path, Value::Null)
-    }
-
-    /// A list, which the answer holds under this key.
-    fn list(&self, path: &str, key: &str) -> anyhow::Result<Value> {
-        Ok(self.get(path)?[key].take())
-    }
-
-    fn post(&self, path: &str, body: Value) -> anyhow::Result<Value> {
-        self.call(Method::POST, path, body)
-    }
-
-    fn call(&self, method: Method, path: &str, body: Value) -> anyhow::Result<Value> {
-        let request = Request::builder().method(method).uri(format!("{}/{path}", self.base));
-        let request = request.header("authorization", format!("Bearer {}", *self.token));
-        let sent = if body.is_null() {
-            self.agent.run(request.body(())?)
+/// A value as it stands in a query (RFC 3986 section 2.1).
+fn encoded(value: &str) -> String {
+    let mut out = String::with_capacity(value.len());
+    for byte in value.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
         } else {
-            self.agent.run(request.header("content-type", "application/json").body(body.to_string())?)
-        };
-        let unreachable = || format!("the gateway does not answer at {}; `--admin` says where it is", self.base);
-        let mut response = sent.with_context(unreachable)?;
-        let status = response.status();
-        let text = response.body_mut().with_config().limit(MAX_ANSWER_BYTES).read_to_string();
-        let text = text.with_context(|| format!("the answer of {} is cut short", self.base))?;
-        let answer: Option<Value> = serde_json::from_str(&text).ok();
-        match answer {
-            _ if status.as_u16() == 401 => bail!("the gateway does not know this token"),
-            Some(answer) if status.is_success() => Ok(answer),
-            None if status.is_success() && text.trim().is_empty() => Ok(Value::Null),
-            Some(Value::Object(answer)) if answer.get("error").is_some_and(Value::is_string) => {
-                bail!("{}", answer["error"].as_str().unwrap_or_default())
-            }
-            _ => bail!("{} answered {status}; is that a portcullis gateway's HTTP interface?", self.base),
+            out.push_str(&format!("%{byte:02X}"));
         }
     }
+    out
+}
+
+/// Where the interface's paths begin. Without a scheme it is HTTP, on this machine only: to another, the token would travel in
+/// plain text without anybody having said so.
+fn base(admin: &str) -> anyhow::Result<(String, Address)> {
+    let (admin, has_scheme) = (admin.trim_end_matches('/'), admin.contains("://"));
+    let url = if has_scheme { admin.to_owned() } else { format!("http://{admin}") };
+    let address = match Address::read(&url) {
+        Ok(_) if url.contains('?') => bail!("`--admin` is no address: this URL has a query"),
+        Ok(address) => address,
+        Err(why) => bail!("`--admin` is no address: {why}; write one such as http://127.0.0.1:9432"),
+    };
+    if !has_scheme && !is_this_machine(&address.host) {
+        bail!(
+            "`--admin {admin}` is another machine; if it speaks TLS, write https://{admin}; if your token may travel in plain \
+             text, write {url}"
+        );
+    }
+    Ok((format!("{url}/v1"), address))
+}
+
+fn tls(ca: Option<&Path>) -> anyhow::Result<TlsConfig> {
+    let pem = ca.map(|path| read_file(path, MAX_PEM_BYTES)).transpose().map_err(anyhow::Error::msg)?;
+    portcullis_deliver::tls(pem.as_deref())
+        .map_err(|why| anyhow::anyhow!("the gateway cannot be known over TLS: {why}"))
 }
 
 fn token(file: Option<&Path>) -> anyhow::Result<Zeroizing<String>> {
@@ -205,8 +263,36 @@ fn token(file: Option<&Path>) -> anyhow::Result<Zeroizing<String>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::base;
+pub(crate) mod tests {
+    use std::io::{BufRead, BufReader};
+    use std::net::TcpListener;
+    use std::thread::JoinHandle;
+
+    use super::*;
+
+    /// A gateway that answers each connection with the next of these texts; gives back the requests' first lines.
+    pub(crate) fn scripted(answers: Vec<String>) -> (Client, JoinHandle<Vec<String>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let base = format!("http://{}/v1", listener.local_addr().unwrap());
+        let server = std::thread::spawn(move || {
+            let serve = |answer: String| {
+                let (stream, _) = listener.accept().unwrap();
+                let mut lines = BufReader::new(&stream).lines();
+                let first = lines.next().unwrap().unwrap();
+                lines.find(|line| line.as_ref().unwrap().is_empty()).unwrap().unwrap();
+                (&stream).write_all(answer.as_bytes()).unwrap();
+                first.strip_suffix(" HTTP/1.1").unwrap().to_owned()
+            };
+            answers.into_iter().map(serve).collect()
+        });
+        let agent = Agent::config_builder().http_status_as_error(false).proxy(None).build().new_agent();
+        (Client { agent, base, token: Zeroizing::new("token".into()) }, server)
+    }
+
+    /// An answer as the gateway sends it.
+    pub(crate) fn answer(status: &str, body: &str) -> String {
+        format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len())
+    }
 
     #[test]
     fn a_bare_address_is_one_of_this_machine() {
@@ -217,16 +303,71 @@ mod tests {
             ("http://gate.example:9432/", "http://gate.example:9432/v1"),
             ("https://gate.example/portcullis", "https://gate.example/portcullis/v1"),
         ] {
-            assert_eq!(base(admin).unwrap(), expected);
+            assert_eq!(base(admin).unwrap().0, expected);
         }
         for (admin, expected) in [
-            ("gate.example:9432", "write http://gate.example:9432"),
-            ("localhost@gate.example:9432", "another machine"),
+            ("gate.example:9432", "write https://gate.example:9432"),
+            ("localhost@gate.example:9432", "before `@`"),
+            ("https://gate.example?a=b", "has a query"),
             ("127.0.0.1:9432 ", "is no address"),
             ("", "is no address"),
         ] {
             let error = base(admin).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }
+    }
+
+    #[test]
+    fn a_list_is_read_to_its_last_page() {
+        let pages = [r#"{"items":[1,2],"next":"a b&c"}"#, r#"{"items":[],"next":"d"}"#, r#"{"items":[3],"next":null}"#];
+        let (client, server) = scripted(pages.map(|page| answer("200 OK", page)).to_vec());
+        let items = client.items::<u64>("audit/events", &[("text", "drop table\u{e9}".into())], None, usize::MAX);
+        assert_eq!(items.collect::<anyhow::Result<Vec<_>>>().unwrap(), [1, 2, 3]);
+        let path = "GET /v1/audit/events?limit=1000&text=drop%20table%C3%A9";
+        assert_eq!(server.join().unwrap(), [path, &format!("{path}&cursor=a%20b%26c"), &format!("{path}&cursor=d")]);
+    }
+
+    #[test]
+    fn no_more_pages_are_asked_for_than_are_wanted() {
+        let (client, server) = scripted(vec![answer("200 OK", r#"{"items":[1,2],"next":"a"}"#)]);
+        let items = client.items::<u64>("sessions", &[], None, 2);
+        assert_eq!(items.collect::<anyhow::Result<Vec<_>>>().unwrap(), [1, 2]);
+        assert_eq!(server.join().unwrap(), ["GET /v1/sessions?limit=2"]);
+    }
+
+    #[test]
+    fn a_list_that_does_not_go_on_ends_in_an_error() {
+        let page = || answer("200 OK", r#"{"items":[1],"next":"a"}"#);
+        let (client, server) = scripted(vec![page(), page()]);
+        let items: Vec<_> = client.items::<u64>("sessions", &[], None, usize::MAX).collect();
+        assert!(matches!(&items[..], [Ok(1), Err(error)] if error.to_string().contains("does not go on")), "{items:?}");
+        server.join().unwrap();
+    }
+
+    #[test]
+    fn a_refusal_tells_the_gateways_words() {
+        let problem = r#"{"type":"about:blank","title":"Conflict","status":409,"detail":"approval k7wz is not open"}"#;
+        for (status, body, expected) in [
+            ("409 Conflict", problem, "approval k7wz is not open"),
+            ("401 Unauthorized", "{}", "does not know this token"),
+            ("502 Bad Gateway", "<html>", "is that a portcullis gateway"),
+        ] {
+            let (client, server) = scripted(vec![answer(status, body)]);
+            let error = client.get::<Value>("approvals/k7wz").unwrap_err();
+            assert!(error.to_string().contains(expected), "{error}");
+            assert!(status.starts_with(&error.downcast_ref::<Refusal>().unwrap().status.to_string()));
+            server.join().unwrap();
+        }
+    }
+
+    #[test]
+    fn an_answer_that_is_cut_is_an_error() {
+        let cut = "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"items\"";
+        let (client, server) = scripted(vec![cut.into(), cut.into()]);
+        assert!(client.get::<Value>("policies").unwrap_err().to_string().contains("is cut short"));
+        assert!(
+            client.download("sessions/s/recording", &mut Vec::new()).unwrap_err().to_string().contains("is cut short")
+        );
+        server.join().unwrap();
     }
 }

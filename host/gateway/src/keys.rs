@@ -1,16 +1,21 @@
-//! The data directory and the masking key in it.
+//! The data directory and the keys in it.
 
-use std::fs::{DirBuilder, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use anyhow::{Context, bail};
+use portcullis_store::SigningKey;
+use portcullis_verdict::LinkKey;
 use portcullis_verdict::mask::HashKey;
 use secrecy::zeroize::Zeroizing;
 
 use crate::config::Loaded;
 use crate::password::random;
+
+/// The bytes of a key that is made here.
+const KEY_BYTES: usize = 32;
 
 /// Makes the data directory for this user alone; one that others can enter is refused.
 pub(crate) fn data_dir(dir: &Path) -> anyhow::Result<()> {
@@ -54,45 +59,123 @@ pub(crate) fn masking_key(loaded: &Loaded) -> anyhow::Result<HashKey> {
         return Ok(HashKey::new(key));
     }
     let path = loaded.data_dir.join("masking.key");
-    let key = match std::fs::read(&path) {
-        Ok(key) => Zeroizing::new(key),
-        Err(error) if error.kind() == ErrorKind::NotFound => make(&path)?,
-        Err(error) => bail!("the masking key {} cannot be read: {error}", path.display()),
-    };
-    if key.len() < 32 {
-        let shown = path.display();
-        bail!(
-            "the masking key {shown} is cut short; restore it, or remove it to get another one that masks differently"
-        );
-    }
+    let key = kept(&path, || Ok(Zeroizing::new(random::<KEY_BYTES>()?.to_vec())))?;
+    whole(&path, &key, "that masks differently")?;
     Ok(HashKey::new(&key))
 }
 
-/// Written under another name first: a crash leaves a whole key or none.
-fn make(path: &Path) -> anyhow::Result<Zeroizing<Vec<u8>>> {
-    let key = Zeroizing::new(random::<32>()?.to_vec());
-    let draft = path.with_extension("new");
-    let write = || {
-        let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&draft)?;
-        file.write_all(&key)?;
-        file.sync_all()?;
-        std::fs::rename(&draft, path)
+/// The key of the links that carry decisions, made at the first start.
+pub(crate) fn link_key(data_dir: &Path) -> anyhow::Result<LinkKey> {
+    let path = data_dir.join("links.key");
+    let key = kept(&path, || Ok(Zeroizing::new(random::<KEY_BYTES>()?.to_vec())))?;
+    whole(&path, &key, "that makes the links sent so far void")?;
+    Ok(LinkKey::new(&key))
+}
+
+/// The key that signs the log: the configured one, or the one in the data directory, made at the first start. Its public half is put
+/// beside it for whoever verifies.
+pub(crate) fn signing_key(loaded: &mut Loaded) -> anyhow::Result<SigningKey> {
+    let key = match loaded.signing_key.take() {
+        Some(key) => key,
+        None => {
+            let path = loaded.data_dir.join("audit.key");
+            let pem = kept(&path, || Ok(Zeroizing::new(SigningKey::generate().to_pem().into_bytes())))?;
+            let key = std::str::from_utf8(&pem).ok().and_then(|pem| SigningKey::from_pem(pem).ok());
+            let shown = path.display();
+            key.with_context(|| {
+                format!(
+                    "{shown} is no Ed25519 key in PEM; restore it, or remove it to sign with another one from here on"
+                )
+            })?
+        }
     };
-    write().with_context(|| format!("the masking key {} cannot be written", path.display()))?;
+    let (path, public) = (loaded.data_dir.join("audit.pub"), key.public_hex() + "\n");
+    if std::fs::read(&path).ok().as_deref() != Some(public.as_bytes()) {
+        write(&path, public.as_bytes(), 0o644)?;
+    }
     Ok(key)
+}
+
+/// What a file of the data directory holds; where there is none, it is made for the gateway's user only.
+fn kept(path: &Path, make: impl FnOnce() -> anyhow::Result<Zeroizing<Vec<u8>>>) -> anyhow::Result<Zeroizing<Vec<u8>>> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Zeroizing::new(bytes)),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let bytes = make()?;
+            write(path, &bytes, 0o600)?;
+            Ok(bytes)
+        }
+        Err(error) => bail!("{} cannot be read: {error}", path.display()),
+    }
+}
+
+fn whole(path: &Path, key: &[u8], effect: &str) -> anyhow::Result<()> {
+    if key.len() < KEY_BYTES {
+        bail!("the key {} is cut short; restore it, or remove it to get another one {effect}", path.display());
+    }
+    Ok(())
+}
+
+/// Written under another name first: a crash leaves a whole file or none.
+fn write(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
+    let mut draft = path.as_os_str().to_owned();
+    draft.push(".new");
+    let write = || {
+        let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(mode).open(&draft)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&draft, path)?;
+        // The name is durable when the directory is.
+        path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
+    };
+    write().with_context(|| format!("{} cannot be written", path.display()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn mode(path: &Path) -> u32 {
+        std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
     #[test]
     fn a_key_is_made_once_for_its_owner_only() {
-        let dir = crate::config::scratch("masking-key");
+        let dir = crate::config::scratch("keys");
         let path = dir.join("masking.key");
-        let made = make(&path).unwrap();
-        assert_eq!(*made, std::fs::read(&path).unwrap());
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let made = kept(&path, || Ok(Zeroizing::new(vec![7; 32]))).unwrap();
+        assert_eq!((made.to_vec(), mode(&path)), (vec![7; 32], 0o600));
+        let again = kept(&path, || panic!("there is one already")).unwrap();
+        assert_eq!(again.to_vec(), vec![7; 32]);
+        let left: Vec<_> = std::fs::read_dir(&dir).unwrap().collect();
+        assert_eq!(left.len(), 1, "no draft is left: {left:?}");
+    }
+
+    #[test]
+    fn a_key_that_is_cut_short_is_refused() {
+        let dir = crate::config::scratch("short-key");
+        std::fs::write(dir.join("links.key"), [7; 31]).unwrap();
+        let error = link_key(&dir).err().unwrap().to_string();
+        assert!(error.contains("links.key is cut short"), "{error}");
+    }
+
+    #[test]
+    fn the_key_of_the_log_is_kept_and_its_public_half_is_beside_it() {
+        let mut loaded = crate::config::loaded_good();
+        data_dir(&loaded.data_dir).unwrap();
+        let made = signing_key(&mut loaded).unwrap().public_hex();
+        assert_eq!(signing_key(&mut loaded).unwrap().public_hex(), made);
+        let public = loaded.data_dir.join("audit.pub");
+        assert_eq!(std::fs::read_to_string(&public).unwrap(), format!("{made}\n"));
+        assert_eq!((mode(&public), mode(&loaded.data_dir.join("audit.key"))), (0o644, 0o600));
+        // A key that the configuration names takes its place.
+        let configured = SigningKey::generate();
+        let shown = configured.public_hex();
+        loaded.signing_key = Some(configured);
+        assert_eq!(signing_key(&mut loaded).unwrap().public_hex(), shown);
+        assert_eq!(std::fs::read_to_string(&public).unwrap(), format!("{shown}\n"));
+        std::fs::write(loaded.data_dir.join("audit.key"), "junk").unwrap();
+        assert!(signing_key(&mut loaded).unwrap_err().to_string().contains("no Ed25519 key"));
     }
 
     #[test]

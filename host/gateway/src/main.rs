@@ -1,9 +1,12 @@
 //! `portcullis`: the command line, the configuration, and the wiring of the gateway.
 
+mod address;
 mod admin;
 mod cli;
 mod client;
+mod commands;
 mod config;
+mod follow;
 mod keys;
 mod log;
 mod password;
@@ -11,6 +14,7 @@ mod policy;
 mod serve;
 mod show;
 mod summary;
+mod time;
 mod watch;
 
 use std::process::ExitCode;
@@ -40,11 +44,13 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Serve(args) => serve::serve(&args.config)?,
         Command::Check(args) => serve::check(&args.config)?,
         Command::Policy(command) => return policy::run(command),
-        Command::Sessions(command) => client::sessions(command)?,
-        Command::Approvals(command) => client::approvals(command)?,
+        Command::Sessions(command) => return commands::sessions(command),
+        Command::Approvals(command) => commands::approvals(command)?,
+        Command::Audit(command) => return commands::audit(command),
         Command::Users(UsersCommand::HashPassword { stdin, iterations }) => password::hash(stdin, iterations)?,
-        Command::Reload(remote) => client::reload(&remote)?,
+        Command::Reload(remote) => commands::reload(&remote)?,
         Command::Schema => print!("{}", config::schema()),
+        Command::Openapi => print!("{}", portcullis_admin::openapi()),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "portcullis", &mut std::io::stdout());
         }

@@ -9,20 +9,27 @@ use std::time::Duration;
 
 use anyhow::Context;
 use portcullis_admin::{Admin, Tokens};
+use portcullis_deliver::{Deliveries, Links};
 use portcullis_engine::{Engine, EngineOptions, PolicySet};
 use portcullis_proxy::{Parts, PgListener, Proxy};
-use portcullis_store::{Store, StoreOptions};
+use portcullis_recording::Directory;
+use portcullis_store::{Retention, Store, StoreOptions};
 use portcullis_verdict::mask::HashKey;
-use portcullis_verdict::{AuditSink, Stats};
+use portcullis_verdict::{AuditSink, LinkKey, Stats};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch::Receiver;
 
-use crate::config::{self, Certificate, Durability, File, Loaded};
+use crate::config::{self, Certificate, Durability, File, Loaded, OnFailure, OnLimit, Recordings};
 use crate::watch::Watch;
 use crate::{admin, keys, log, summary};
 
 /// Between two looks at the files.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// Between two looks for recordings whose time is over.
+const PRUNE: Duration = Duration::from_secs(600);
+
+const MIB: u64 = 1 << 20;
 
 /// `portcullis check`: everything that `serve` does before it serves.
 pub(crate) fn check(path: &Path) -> anyhow::Result<()> {
@@ -58,20 +65,30 @@ async fn run(path: PathBuf, mut loaded: Loaded, watch: Watch) -> anyhow::Result<
     let set = engine.prepare(std::mem::take(&mut loaded.policies), bindings(&loaded.file));
     engine.swap(set.map_err(|errors| loaded.refuse(&errors))?);
     let stats = Arc::new(Stats::default());
-    let store = open_store(&loaded, &stats)?;
+    let store = open_store(&mut loaded, &stats)?;
+    let recordings = open_recordings(&loaded, &store, &stats)?;
     let audit = loaded.file.audit.enabled.then(|| store.clone() as Arc<dyn AuditSink>);
-    let parts = Parts { decide: engine.clone(), audit, approvals: store.clone(), stats: stats.clone(), hash_key };
+    let parts = Parts {
+        decide: engine.clone(),
+        audit,
+        approvals: store.clone(),
+        stats: stats.clone(),
+        hash_key,
+        recorders: Some(recordings.clone()),
+        record_parameters: loaded.file.audit.parameters,
+    };
+    let link_key = keys::link_key(&loaded.data_dir)?;
     let (listeners, certificate) = listeners(&mut loaded)?;
     let proxy = Proxy::bind(listeners, std::mem::take(&mut loaded.proxy), parts).await?;
-    let admin = match &loaded.file.admin {
-        Some(admin) => Some(Admin::bind(admin.listen).await?),
-        None => None,
-    };
+    let (admin, admin_certificate) = admin::bind(&mut loaded).await?;
+    let deliveries = deliver(&mut loaded, &store, &stats, link_key.clone())?;
     let tokens = Tokens::new(admin::tokens(&loaded));
     let (running, watch) = (loaded.file, Mutex::new(watch));
-    let gateway = Arc::new(Gateway { path, engine, proxy, certificate, tokens, running, watch });
+    let gateway = Arc::new(Gateway { path, engine, proxy, certificate, admin_certificate, tokens, running, watch });
     let draining = Arc::new(AtomicBool::new(false));
-    let services = admin::services(&gateway, &store, stats, draining.clone());
+    let kept = admin::Kept { store: store.clone(), recordings: recordings.clone(), link_key };
+    let services = admin::services(&gateway, kept, stats, draining.clone());
+    let retention = tokio::spawn(prune(recordings.clone(), gateway.running.recordings.clone()));
     let ended = tokio::sync::watch::Sender::new(false);
     let address = admin.as_ref().map(Admin::local_addr);
     // It goes on while sessions end: a held command may still be approved.
@@ -84,7 +101,14 @@ async fn run(path: PathBuf, mut loaded: Loaded, watch: Watch) -> anyhow::Result<
         // Whatever became of it, the gateway stops.
         let _ = tokio::time::timeout(Duration::from_secs(3), admin).await;
     }
-    tokio::task::spawn_blocking(move || store.close()).await.context("the store was not closed")?;
+    retention.abort();
+    let close = move || {
+        // In this order: what each still has to say is recorded, delivered and kept by those after it.
+        recordings.close();
+        deliveries.stop();
+        store.close();
+    };
+    tokio::task::spawn_blocking(close).await.context("recordings, deliveries and the store were not closed")?;
     tracing::info!("stopped");
     Ok(())
 }
@@ -134,22 +158,87 @@ fn bindings(file: &File) -> BTreeMap<String, Vec<String>> {
     file.targets.iter().map(|target| (target.name.clone(), target.policies.clone())).collect()
 }
 
-fn open_store(loaded: &Loaded, stats: &Arc<Stats>) -> anyhow::Result<Arc<Store>> {
+fn open_store(loaded: &mut Loaded, stats: &Arc<Stats>) -> anyhow::Result<Arc<Store>> {
+    let signing_key = keys::signing_key(loaded)?;
     let audit = &loaded.file.audit;
-    let durability = match audit.durability {
-        Durability::Interval => portcullis_store::Durability::Interval(Duration::from_millis(audit.interval_ms)),
-        Durability::Strict => portcullis_store::Durability::Strict,
+    let options = StoreOptions {
+        durability: match audit.durability {
+            Durability::Interval => portcullis_store::Durability::Interval(Duration::from_millis(audit.interval_ms)),
+            Durability::Strict => portcullis_store::Durability::Strict,
+        },
+        queue: audit.queue,
+        max_open_approvals: loaded.file.limits.open_approvals,
+        on_failure: match audit.on_failure {
+            OnFailure::Refuse => portcullis_store::OnFailure::Refuse,
+            OnFailure::Continue => portcullis_store::OnFailure::Continue,
+        },
+        checkpoint: Duration::from_secs(audit.checkpoint_s),
+        retention: Retention { max_age: days(audit.keep_days), max_bytes: mib(audit.keep_mib) },
     };
-    let max_open_approvals = loaded.file.limits.open_approvals;
-    let options = StoreOptions { durability, queue: audit.queue, max_open_approvals };
-    Ok(Store::open(&loaded.data_dir.join("store.redb"), options, stats.clone())?)
+    Ok(Store::open(&loaded.data_dir.join("store.redb"), options, signing_key, stats.clone())?)
+}
+
+/// Opened in any case: which targets are recorded may change while the gateway runs.
+fn open_recordings(loaded: &Loaded, store: &Arc<Store>, stats: &Arc<Stats>) -> anyhow::Result<Arc<Directory>> {
+    let recordings = &loaded.file.recordings;
+    let limit = |on_limit| match on_limit {
+        OnLimit::End => portcullis_recording::OnLimit::End,
+        OnLimit::Stop => portcullis_recording::OnLimit::Stop,
+    };
+    let options = portcullis_recording::Options {
+        max_bytes: recordings.max_mib.saturating_mul(MIB),
+        on_limit: limit(recordings.on_limit),
+        on_failure: limit(recordings.on_failure),
+    };
+    let path = loaded.data_dir.join("recordings");
+    let opened = Directory::open(&path, options, store.clone(), stats.clone());
+    opened.with_context(|| format!("the directory of recordings {} cannot be opened", path.display()))
+}
+
+/// Removes recordings whose time is over, at the start and then now and then.
+async fn prune(directory: Arc<Directory>, keep: Recordings) {
+    let mut look = tokio::time::interval(PRUNE);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let (max_age, max_bytes) = (days(keep.keep_days), mib(keep.keep_mib));
+    while max_age.is_some() || max_bytes.is_some() {
+        look.tick().await;
+        let directory = directory.clone();
+        let max_age = max_age.map(|age| age.as_millis().try_into().unwrap_or(u64::MAX));
+        match tokio::task::spawn_blocking(move || directory.prune(max_age, max_bytes)).await {
+            Ok(Ok(0)) => {}
+            Ok(Ok(count)) => tracing::info!(count, "recordings whose time was over were removed"),
+            Ok(Err(error)) => tracing::warn!(%error, "recordings whose time is over cannot be removed"),
+            Err(error) => tracing::error!(%error, "removing recordings whose time is over has failed"),
+        }
+    }
+}
+
+fn deliver(loaded: &mut Loaded, store: &Arc<Store>, stats: &Arc<Stats>, key: LinkKey) -> anyhow::Result<Deliveries> {
+    let services = portcullis_deliver::Services {
+        audit: store.clone(),
+        cursors: store.clone(),
+        approvals: store.clone(),
+        stats: stats.clone(),
+    };
+    let (sinks, webhooks) = (std::mem::take(&mut loaded.sinks), std::mem::take(&mut loaded.webhooks));
+    let public_url = loaded.file.admin.as_ref().and_then(|admin| admin.public_url.as_deref());
+    let links = public_url.map(|url| Links { base_url: url.trim_end_matches('/').to_owned(), key });
+    portcullis_deliver::start(services, sinks, webhooks, links).context("the deliveries cannot be started")
+}
+
+fn days(days: u64) -> Option<Duration> {
+    (days > 0).then(|| Duration::from_secs(days.saturating_mul(24 * 60 * 60)))
+}
+
+fn mib(mib: u64) -> Option<u64> {
+    (mib > 0).then(|| mib.saturating_mul(MIB))
 }
 
 fn listeners(loaded: &mut Loaded) -> anyhow::Result<(Vec<PgListener>, Option<Arc<Certificate>>)> {
     let (mut tls, mut certificate) = (None, None);
     if let Some((certified, client_ca)) = loaded.tls.take() {
         let held = certificate.insert(Certificate::new(certified)).clone();
-        tls = Some(Arc::new(config::tls_server(held, client_ca).map_err(anyhow::Error::msg)?));
+        tls = Some(config::tls_server(held, client_ca, config::POSTGRESQL).map_err(anyhow::Error::msg)?);
     }
     let postgres = &loaded.file.postgres;
     let require_tls = postgres.tls.as_ref().is_some_and(|tls| tls.required);
@@ -167,6 +256,7 @@ pub(crate) struct Gateway {
     pub(crate) engine: Arc<Engine>,
     pub(crate) proxy: Arc<Proxy>,
     certificate: Option<Arc<Certificate>>,
+    admin_certificate: Option<Arc<Certificate>>,
     tokens: Tokens,
     /// The configuration that the gateway was started with.
     pub(crate) running: File,
@@ -202,6 +292,9 @@ impl Gateway {
         if let (Some(held), Some((certified, _))) = (&self.certificate, loaded.tls.take()) {
             held.replace(certified);
         }
+        if let (Some(held), Some(certified)) = (&self.admin_certificate, loaded.admin_tls.take()) {
+            held.replace(certified);
+        }
         self.tokens.replace(admin::tokens(&loaded));
         self.proxy.reload(loaded.proxy);
         tracing::info!(generation, "the changed configuration is in force");
@@ -210,20 +303,7 @@ impl Gateway {
 
     /// Says which changes wait for a restart.
     fn warn_of_fixed(&self, new: &File) {
-        let old = &self.running;
-        let tls = |file: &File| file.postgres.tls.as_ref().map(|tls| (tls.required, tls.client_ca.clone()));
-        let changes = [
-            ("data_dir", old.data_dir != new.data_dir),
-            ("postgres.listen", old.postgres.listen != new.postgres.listen),
-            ("postgres.tls, but for the certificate", tls(old) != tls(new)),
-            ("audit", old.audit != new.audit),
-            ("admin.listen", old.admin.as_ref().map(|a| a.listen) != new.admin.as_ref().map(|a| a.listen)),
-            ("masking.key", old.masking.key != new.masking.key),
-            ("log", old.log != new.log),
-            ("limits.connections", old.limits.connections != new.limits.connections),
-            ("limits.open_approvals", old.limits.open_approvals != new.limits.open_approvals),
-        ];
-        for (name, _) in changes.iter().filter(|(_, changed)| *changed) {
+        for name in fixed(&self.running, new) {
             tracing::warn!("`{name}` has changed, which takes effect at the next start");
         }
     }
@@ -248,5 +328,57 @@ impl Gateway {
                 tracing::error!(%error, "reading the configuration again has failed");
             }
         }
+    }
+}
+
+/// What differs between two configurations and takes effect at the next start only.
+fn fixed(old: &File, new: &File) -> Vec<&'static str> {
+    let tls = |file: &File| file.postgres.tls.as_ref().map(|tls| (tls.required, tls.client_ca.clone()));
+    let listen = |file: &File| file.admin.as_ref().map(|admin| admin.listen);
+    let admin_tls = |file: &File| file.admin.as_ref().is_some_and(|admin| admin.tls.is_some());
+    let public_url = |file: &File| file.admin.as_ref().and_then(|admin| admin.public_url.clone());
+    let changes = [
+        ("data_dir", old.data_dir != new.data_dir),
+        ("postgres.listen", old.postgres.listen != new.postgres.listen),
+        ("postgres.tls, but for the certificate", tls(old) != tls(new)),
+        ("audit", old.audit != new.audit),
+        ("recordings", old.recordings != new.recordings),
+        ("approvals.webhook", old.approvals.webhooks != new.approvals.webhooks),
+        ("admin.listen", listen(old) != listen(new)),
+        ("admin.tls, but for the certificate", admin_tls(old) != admin_tls(new)),
+        ("admin.public_url", public_url(old) != public_url(new)),
+        ("masking.key", old.masking.key != new.masking.key),
+        ("log", old.log != new.log),
+        ("limits.connections", old.limits.connections != new.limits.connections),
+        ("limits.open_approvals", old.limits.open_approvals != new.limits.open_approvals),
+    ];
+    changes.into_iter().filter(|(_, changed)| *changed).map(|(name, _)| name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_takes_effect_at_the_next_start_is_told() {
+        let file = |more: &str| -> File {
+            let text = "data_dir = \"d\"\npostgres.listen = [\"127.0.0.1:1\"]\nadmin.listen = \"127.0.0.1:2\"\n";
+            toml::from_str(&format!("{text}{more}")).unwrap()
+        };
+        for (more, expected) in [
+            ("", vec![]),
+            ("approvals.break_glass = [\"dba\"]", vec![]),
+            ("[[target]]\nname = \"a\"\nhost = \"h\"\ndatabase = \"a\"\nuser = \"u\"\nrecord = \"results\"", vec![]),
+            ("audit.keep_days = 7", vec!["audit"]),
+            ("[[audit.sink]]\nname = \"a\"\nto = \"file:a\"", vec!["audit"]),
+            ("recordings.max_mib = 7", vec!["recordings"]),
+            ("[[approvals.webhook]]\nname = \"a\"\nurl = \"https://a\"", vec!["approvals.webhook"]),
+            ("admin.tls = { certificate = \"c\", key = \"file:k\" }", vec!["admin.tls, but for the certificate"]),
+            ("admin.public_url = \"https://a\"", vec!["admin.public_url"]),
+        ] {
+            assert_eq!(fixed(&file(""), &file(more)), expected, "{more}");
+        }
+        let tls = |path| file(&format!("admin.tls = {{ certificate = \"{path}\", key = \"file:k\" }}"));
+        assert!(fixed(&tls("a"), &tls("b")).is_empty(), "another certificate is taken at once");
     }
 }

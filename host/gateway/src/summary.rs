@@ -1,6 +1,6 @@
 //! What `portcullis check` says of a configuration that holds together.
 
-use crate::config::{Loaded, PolicyMode, Role, TargetTls};
+use crate::config::{Audit, Loaded, OnFailure, PolicyMode, Record, TargetTls};
 use crate::show::safe;
 
 /// Who may connect where, past which policies.
@@ -28,22 +28,45 @@ pub(crate) fn summary(loaded: &Loaded) -> String {
         let (name, host, port, database) = (&target.name, &target.host, target.port, &target.database);
         line("target", format!("{name} is {database} at {host}:{port} as {} ({tls})", target.user));
         let chain = if target.policies.is_empty() { "no policy".into() } else { target.policies.join(" > ") };
-        line("", format!("past {chain}; {} labelled columns", target.column_labels.len()));
+        let recorded = match target.record {
+            Record::None => "no recordings",
+            Record::Commands => "commands are recorded",
+            Record::Results => "commands and results are recorded",
+        };
+        line("", format!("past {chain}; {} labelled columns; {recorded}", target.column_labels.len()));
     }
     for policy in &file.policies {
         let mode = if policy.mode == PolicyMode::Enforce { "enforced" } else { "only watched" };
         line("policy", format!("{} from {} ({mode})", policy.name, policy.package.display()));
     }
-    let audit = if file.audit.enabled { format!("{:?}", file.audit.durability).to_lowercase() } else { "off".into() };
-    line("audit", audit);
-    for token in file.admin.iter().flat_map(|admin| &admin.tokens) {
-        let role = match token.role {
-            Role::Reviewer => "reviewer",
-            Role::Auditor => "auditor",
-            Role::Operator => "operator",
-        };
-        line("admin", format!("{} as {role}", token.name));
+    line("audit", audit(&file.audit));
+    for sink in &file.audit.sinks {
+        // A query may hold a secret.
+        line("sink", format!("{} to {}", sink.name, sink.to.split('?').next().unwrap_or_default()));
+    }
+    for webhook in &file.approvals.webhooks {
+        // Not where to: whoever knows some services' URLs may write there.
+        let links = webhook.reviewer.as_ref().map_or("without links".into(), |name| format!("with links for {name}"));
+        line("webhook", format!("{} {links}", webhook.name));
+    }
+    for token in &loaded.tokens {
+        let glass = if token.break_glass { ", may break glass" } else { "" };
+        line("admin", format!("{} as {}{glass}", token.name, token.role.as_str()));
     }
     out.push_str("The configuration is good.\n");
     out
+}
+
+fn audit(audit: &Audit) -> String {
+    if !audit.enabled {
+        return "off".into();
+    }
+    let failure = if audit.on_failure == OnFailure::Continue { "; commands run unrecorded while it fails" } else { "" };
+    let keep = match (audit.keep_days, audit.keep_mib) {
+        (0, 0) => "for ever".into(),
+        (days, 0) => format!("for {days} days"),
+        (0, mib) => format!("up to {mib} MiB"),
+        (days, mib) => format!("for {days} days and up to {mib} MiB"),
+    };
+    format!("{}; kept {keep}{failure}", format!("{:?}", audit.durability).to_lowercase())
 }

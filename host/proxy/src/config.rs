@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis_verdict::Target;
+use portcullis_verdict::{RecordLevel, Target};
 use secrecy::SecretString;
 
 /// Everything that may change while traffic runs. New sessions use the newest one.
@@ -64,6 +64,8 @@ pub struct PgTarget {
     pub column_labels: Vec<(String, Vec<String>)>,
     /// The most sessions that may be open at a time.
     pub max_sessions: usize,
+    /// How much of what its clients see is recorded.
+    pub record: RecordLevel,
 }
 
 /// How the gateway protects its connection to a server.

@@ -7,19 +7,25 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use portcullis_verdict::{
     AnswerRecord, Appended, ApprovalOutcome, ApprovalRequest, Approvals, AuditError, AuditSink, Command, CommandEvent,
-    Denial, Event, Grant, Hold, Judge, Outcome, Permit, Receipt, Ruling, Session, Snapshot, Statement, Stats,
+    Demand, Denial, Event, Grant, Hold, Judge, Outcome, Parameter, Permit, Receipt, Ruling, Session, Snapshot,
+    Statement, Stats, Subject,
 };
 
 /// Decides and records for one session.
 pub(crate) struct Pipeline {
     pub(crate) session: Arc<Session>,
+    /// What every event of the session is about.
+    pub(crate) subject: Arc<Subject>,
     pub(crate) judge: Box<dyn Judge>,
     audit: Option<Arc<dyn AuditSink>>,
     approvals: Arc<dyn Approvals>,
     pub(crate) stats: Arc<Stats>,
+    /// Bound parameters are recorded too.
+    record_parameters: bool,
 }
 
 /// What comes of a command.
@@ -61,10 +67,10 @@ enum State {
 }
 
 impl Waiting {
-    /// The approval that it waits for, with the seconds that are left at the start.
-    pub(crate) fn approval(&self) -> Option<(&Arc<str>, u32)> {
+    /// The approval that it waits for.
+    pub(crate) fn approval(&self) -> Option<&Hold> {
         match &self.state {
-            State::Approval { hold, .. } => Some((&hold.id, hold.ttl_seconds)),
+            State::Approval { hold, .. } => Some(hold),
             State::Disk(_) => None,
         }
     }
@@ -77,14 +83,17 @@ impl Pipeline {
         audit: Option<Arc<dyn AuditSink>>,
         approvals: Arc<dyn Approvals>,
         stats: Arc<Stats>,
+        record_parameters: bool,
     ) -> Self {
-        Self { session, judge, audit, approvals, stats }
+        let subject = Arc::new(session.subject());
+        Self { session, subject, judge, audit, approvals, stats, record_parameters }
     }
 
     /// Asks the policies about a command. `read` reads the facts of a text that a policy puts in its place.
     pub(crate) fn decide(&mut self, command: Arc<Command>, read: &dyn Fn(&str) -> Arc<Statement>) -> Decision {
+        let asked = Instant::now();
         let ruling = self.judge.check(&command, &[], read);
-        self.settle(command, ruling, None)
+        self.settle(command, ruling, asked, None)
     }
 
     /// Goes on with a command that waits.
@@ -109,7 +118,8 @@ impl Pipeline {
         Poll::Ready(decision)
     }
 
-    /// A hold was given up: by a cancel, a disconnect or the end of the gateway. Dropping it withdraws the request.
+    /// A hold is given up: by a cancel, a disconnect or the end of the gateway. Dropping it withdraws the command; what becomes of the
+    /// request is the desk's to say.
     pub(crate) fn give_up(&self, waiting: Waiting) {
         if waiting.approval().is_some() {
             Stats::unbump(&self.stats.holds_active);
@@ -117,9 +127,9 @@ impl Pipeline {
     }
 
     /// Records what needs no permit.
-    pub(crate) fn record(&self, event: impl FnOnce(Arc<str>) -> Event) {
+    pub(crate) fn record(&self, event: impl FnOnce(Arc<Subject>) -> Event) {
         if let Some(audit) = &self.audit
-            && let Appended::Failed(error) = audit.append(event(self.session.id.clone()))
+            && let Appended::Failed(error) = audit.append(event(self.subject.clone()))
         {
             tracing::error!(session = %self.session.id, %error, "an event could not be recorded");
         }
@@ -149,13 +159,14 @@ impl Pipeline {
         match outcome {
             // The policies are asked once more: they, or the time, may have changed since.
             ApprovalOutcome::Granted(grants) => {
+                let asked = Instant::now();
                 let mut ruling = self.judge.check(&command, &grants, read);
                 // The bytes that were approved are the bytes that run.
                 if ruling.outcome == Outcome::Allow && command.digest(final_text(&command, &ruling)) != digest {
                     let message = format!("the policies would run another text than the one that approval {id} is for");
                     ruling.outcome = Outcome::Deny(Denial::by_gateway(message));
                 }
-                self.settle(command, ruling, Some((id, grants)))
+                self.settle(command, ruling, asked, Some((id, grants)))
             }
             ApprovalOutcome::Denied { by, reason } if reason.is_empty() => {
                 refused(format!("{by} denied approval {id}"))
@@ -165,9 +176,17 @@ impl Pipeline {
         }
     }
 
-    fn settle(&mut self, command: Arc<Command>, ruling: Ruling, approval: Option<(Arc<str>, Vec<Grant>)>) -> Decision {
+    /// Records what the policies, `asked` at that time, said of a command, and does as they say.
+    fn settle(
+        &mut self,
+        command: Arc<Command>,
+        ruling: Ruling,
+        asked: Instant,
+        approval: Option<(Arc<str>, Vec<Grant>)>,
+    ) -> Decision {
         let appended = self.audit.as_ref().map(|audit| {
-            audit.append(Event::Command(self.event(&command, &ruling, approval.as_ref().map(|(id, _)| id.clone()))))
+            let approval = approval.as_ref().map(|(id, _)| id.clone());
+            audit.append(Event::Command(self.event(&command, &ruling, asked, approval)))
         });
         match (&ruling.outcome, appended) {
             (Outcome::Deny(denial), _) => self.deny(denial.clone()),
@@ -188,7 +207,7 @@ impl Pipeline {
         }
     }
 
-    fn hold(&mut self, command: Arc<Command>, ruling: &Ruling, demands: Vec<portcullis_verdict::Demand>) -> Decision {
+    fn hold(&mut self, command: Arc<Command>, ruling: &Ruling, demands: Vec<Demand>) -> Decision {
         Stats::bump(&self.stats.commands_held);
         let text = final_text(&command, ruling).clone();
         let digest = command.digest(&text);
@@ -196,7 +215,7 @@ impl Pipeline {
             session: self.session.clone(),
             sequence: command.sequence,
             digest: digest.clone(),
-            parameters: command.parameters.iter().map(portcullis_verdict::Parameter::shown).collect(),
+            parameters: command.parameters.iter().map(Parameter::shown).collect(),
             text,
             demands,
             reason: command.reason.clone(),
@@ -231,25 +250,28 @@ impl Pipeline {
         Decision::Deny(denial)
     }
 
-    fn event(&self, command: &Command, ruling: &Ruling, approval: Option<Arc<str>>) -> CommandEvent {
+    fn event(&self, command: &Command, ruling: &Ruling, asked: Instant, approval: Option<Arc<str>>) -> CommandEvent {
         let statement = &command.statement;
         let message = match &ruling.outcome {
             Outcome::Deny(denial) => Some(denial.message.clone()),
             _ => None,
         };
+        let recorded = if self.record_parameters { command.parameters.as_slice() } else { &[] };
         CommandEvent {
-            session: self.session.id.clone(),
+            subject: self.subject.clone(),
             sequence: command.sequence,
             kind: statement.kind.as_str().into(),
             phase: command.phase.as_str().into(),
             text: statement.text.clone(),
             rewrite: ruling.rewrite.as_ref().map(|s| s.text.clone()),
-            verbs: statement.facts.sql.iter().flatten().map(|s| s.verb.clone()).collect(),
-            effects: statement.effects(),
+            facts: statement.facts.clone(),
+            parameters: recorded.iter().map(Parameter::shown).collect(),
+            reason: command.reason.clone(),
             outcome: ruling.outcome.as_str().into(),
             message,
             answers: ruling.explanation.iter().map(AnswerRecord::from).collect(),
             approval,
+            micros: asked.elapsed().as_micros() as u64,
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use portcullis_verdict::mask::HashKey;
-use portcullis_verdict::{Approvals, AuditSink, Decide, SessionControl, Stats};
+use portcullis_verdict::{Approvals, AuditSink, Decide, Recorders, SessionControl, Stats};
 use portcullis_wire::pg::message::Fault;
 use portcullis_wire::pg::scram::Verifier;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -29,6 +29,10 @@ pub struct Parts {
     pub audit: Option<Arc<dyn AuditSink>>,
     /// Where held commands wait for people.
     pub approvals: Arc<dyn Approvals>,
+    /// Who takes recordings; without one, no session opens on a target that is to be recorded.
+    pub recorders: Option<Arc<dyn Recorders>>,
+    /// The audit gets the values of bound parameters too.
+    pub record_parameters: bool,
     /// What happened so far.
     pub stats: Arc<Stats>,
     /// The secret of the mask `hash`.
@@ -127,7 +131,7 @@ impl Proxy {
         self.gate.state.store(Arc::new(state));
     }
 
-    /// Shows and ends the sessions that are open.
+    /// Shows, follows and ends the sessions that are open.
     pub fn sessions(&self) -> Arc<dyn SessionControl> {
         self.gate.registry.clone()
     }

@@ -1,14 +1,20 @@
 //! The sessions that are open now: who they are, how to end them, and which cancel keys are theirs.
 
 use std::collections::{BTreeMap, HashMap};
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::SystemTime;
 
-use portcullis_verdict::{LiveSession, Session, SessionControl};
+use portcullis_verdict::{LiveSession, RecordLevel, Session, SessionControl, TimedEntry, Watched, Watching};
 use portcullis_wire::pg::message::Fault;
-use tokio::sync::mpsc;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, mpsc};
+
+/// Entries that wait for the slowest watcher of a session; more are lost to it.
+const WATCHED: usize = 256;
 
 /// What others ask of a session.
 #[derive(Clone, Debug)]
@@ -19,6 +25,8 @@ pub(crate) enum Control {
     Kill(String),
     /// The gateway stops: end when nothing is under way.
     Drain,
+    /// Tell these what the client asks for and sees.
+    Watch(broadcast::Sender<Arc<TimedEntry>>),
 }
 
 /// See the module.
@@ -42,6 +50,10 @@ struct Entry {
     opened_ms: u64,
     commands: Arc<AtomicU64>,
     control: mpsc::UnboundedSender<Control>,
+    /// What watchers see of it.
+    level: RecordLevel,
+    /// Where they listen, once there was one.
+    watchers: Option<broadcast::Sender<Arc<TimedEntry>>>,
     /// A cancel is in the queue: another would add nothing.
     cancelling: Arc<AtomicBool>,
     key: Vec<u8>,
@@ -87,8 +99,14 @@ impl Registry {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a session with its cancel key. The error says why not.
-    pub(crate) fn join(self: &Arc<Self>, session: &Arc<Session>, key: Vec<u8>, max: usize) -> Result<Place, Fault> {
+    /// Adds a session with its cancel key, to a target that is recorded at this level and takes at most `max`. The error says why not.
+    pub(crate) fn join(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        key: Vec<u8>,
+        record: RecordLevel,
+        max: usize,
+    ) -> Result<Place, Fault> {
         let (sender, control) = mpsc::unbounded_channel();
         let cancelling = Arc::new(AtomicBool::new(false));
         let commands = Arc::new(AtomicU64::new(0));
@@ -107,6 +125,8 @@ impl Registry {
             opened_ms: now_ms(),
             commands: commands.clone(),
             control: sender,
+            level: if record == RecordLevel::Results { record } else { RecordLevel::Commands },
+            watchers: None,
             cancelling: cancelling.clone(),
             key,
         };
@@ -157,6 +177,46 @@ impl SessionControl for Registry {
         let inner = self.lock();
         let entry = inner.sessions.get(id);
         entry.is_some_and(|entry| entry.control.send(Control::Kill(by.to_owned())).is_ok())
+    }
+
+    fn watch(&self, id: &str) -> Option<Box<dyn Watching>> {
+        let mut inner = self.lock();
+        let entry = inner.sessions.get_mut(id)?;
+        let watchers = entry.watchers.get_or_insert_with(|| broadcast::Sender::new(WATCHED)).clone();
+        let next = Watcher::next(watchers.subscribe());
+        // Each time: a session forgets its watchers when none of them is left.
+        entry.control.send(Control::Watch(watchers)).ok()?;
+        Some(Box::new(Watcher { level: entry.level, next }))
+    }
+}
+
+/// One who watches a session.
+struct Watcher {
+    level: RecordLevel,
+    next: Pin<Box<dyn Future<Output = Received> + Send>>,
+}
+
+type Received = (Result<Arc<TimedEntry>, RecvError>, broadcast::Receiver<Arc<TimedEntry>>);
+
+impl Watcher {
+    fn next(mut entries: broadcast::Receiver<Arc<TimedEntry>>) -> Pin<Box<dyn Future<Output = Received> + Send>> {
+        Box::pin(async move { (entries.recv().await, entries) })
+    }
+}
+
+impl Watching for Watcher {
+    fn level(&self) -> RecordLevel {
+        self.level
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Watched>> {
+        let (received, entries) = ready!(self.next.as_mut().poll(cx));
+        self.next = Self::next(entries);
+        Poll::Ready(match received {
+            Ok(entry) => Some(Watched::Entry(entry)),
+            Err(RecvError::Lagged(count)) => Some(Watched::Lost(count)),
+            Err(RecvError::Closed) => None,
+        })
     }
 }
 

@@ -1,238 +1,284 @@
 //! Requests that wait for people, and the grants that serve later commands.
 //!
 //! A request is open while it is in [`State::open`], and only there. Whoever takes it out under the lock has decided how it ends:
-//! reviewer, client, clock and shutdown race for nothing else. The outcome is handed to the waiting command once it is durable.
+//! reviewer, client, clock and shutdown race for nothing else. The outcome is handed to the waiting commands once it is durable.
+//!
+//! Most requests live as long as their client waits. One whose every demand may be reused outlives it: clients come and go, and restarts
+//! pass, until people decide or its time is up.
 
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use portcullis_verdict::{
-    ApprovalError, ApprovalOutcome, ApprovalRequest, ApprovalState, ApprovalView, Demand, Event, Hold, Reviewer,
+    ApprovalError, ApprovalEvent, ApprovalOutcome, ApprovalRequest, ApprovalState, ApprovalView, Event, Grant, Hold,
+    Reviewer, Stats, Subject, Words,
 };
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::file::File;
 use crate::queue::{Item, Queue, Refused};
-use crate::record::{Given, Record};
-
-/// The most bytes of a reviewer's words that are kept.
-const REASON_BYTES: usize = 1024;
+use crate::request::{self, Key, Record};
 
 /// What an identifier is written in: no letter that could be read as a digit.
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+
+const BROKEN_GLASS: &str = "broken-glass";
+const EXPIRED: &str = "nobody decided in time";
+const LEFT: &str = "the client cancelled or left";
+const STOPPED: &str = "the gateway stopped";
 
 pub(crate) struct Desk {
     queue: Arc<Queue>,
     file: Arc<File>,
     max_open: usize,
+    /// Counts what happened to requests.
+    changes: watch::Sender<u64>,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
     open: HashMap<Arc<str>, Entry>,
-    /// By principal, target and digest.
-    reusable: HashMap<(String, String, String), Vec<Record>>,
+    reusable: HashMap<Key, Vec<Granted>>,
     next: u64,
     closed: bool,
 }
 
+/// An open request.
 struct Entry {
     record: Record,
-    outcome: Outcome,
+    /// What the waiting clients listen to. They are told if it goes without an outcome.
+    outcome: watch::Sender<Option<ApprovalOutcome>>,
+    /// Clients that wait.
+    waiting: usize,
 }
 
-type Outcome = watch::Sender<Option<ApprovalOutcome>>;
+type Ended = watch::Receiver<Option<ApprovalOutcome>>;
+
+/// An approved request that serves later commands, once it is durable.
+struct Granted {
+    record: Record,
+    ended: Ended,
+}
+
+type Then = Box<dyn FnOnce() + Send>;
 
 impl Desk {
     pub(crate) fn new(queue: Arc<Queue>, file: Arc<File>, max_open: usize) -> Self {
-        Self { queue, file, max_open, state: Mutex::default() }
+        Self { queue, file, max_open, changes: watch::Sender::new(0), state: Mutex::default() }
     }
 
-    /// Takes over what an earlier run left.
-    pub(crate) fn load(&self, reusable: Vec<Record>, next: u64) {
+    /// Takes over what an earlier run left: grants, and requests that outlive their client.
+    pub(crate) fn load(&self, reusable: Vec<Record>, open: Vec<Record>, next: u64) {
         let mut state = self.lock();
         state.next = next;
-        reusable.into_iter().for_each(|record| state.add_reusable(record));
+        for record in reusable {
+            let (_, ended) = watch::channel(Some(ApprovalOutcome::Granted(record.grants())));
+            state.add_reusable(record, ended);
+        }
+        state.open.extend(open.into_iter().map(|record| (record.id.clone(), Entry::new(record))));
     }
 
     pub(crate) fn request(self: &Arc<Self>, request: ApprovalRequest) -> Result<Hold, ApprovalError> {
-        let id = self.free_id()?;
         let now = self.queue.now_ms();
         let mut state = self.lock();
         self.sweep(&mut state, now);
-        if let Some(hold) = state.served(&request, now) {
+        if let Some(hold) = state.served(&request) {
             return Ok(hold);
         }
+        let (subject, sequence) = (Arc::new(request.session.subject()), request.sequence);
+        if let Some(entry) = state.open.values_mut().find(|entry| entry.record.can_be_joined_by(&request)) {
+            let joined = ApprovalEvent { subject: subject.clone(), sequence, ..event(&entry.record, "joined") };
+            self.push(joined, None, None)?;
+            return Ok(self.hold(entry, subject, sequence, now));
+        }
         if state.closed {
-            return Err(ApprovalError::Store("the gateway is stopping".into()));
+            return Err(stopping());
         }
         if state.open.len() >= self.max_open {
             return Err(ApprovalError::TooMany(self.max_open));
         }
-        let Some(ttl_seconds) = request.demands.iter().map(|d| d.terms.ttl_seconds).min() else {
-            return Err(ApprovalError::Store("the request demands nothing".into()));
-        };
+        let id: Arc<str> = new_id(state.next).into();
+        // Only one that an earlier version made could be the same. No command may rest on another's request.
         if state.open.contains_key(&id) {
             return Err(ApprovalError::Store("its identifier is taken; try again".into()));
         }
-        let record = open_record(id.clone(), state.next, request, now, ttl_seconds);
-        self.push(&record, "requested", "", "", None)?;
+        let record = Record::open(id.clone(), state.next, request, now)?;
+        self.push(event(&record, "requested"), Some(&record), None)?;
         state.next += 1;
-        let (outcome, ended) = watch::channel(None);
-        state.open.insert(id.clone(), Entry { record, outcome });
-        drop(state);
-        let guard = WithdrawOnDrop { desk: self.clone(), id: id.clone() };
-        let deadline = Instant::now() + Duration::from_secs(ttl_seconds.into());
-        Ok(Hold { id, ttl_seconds, outcome: Box::pin(wait(guard, ended, deadline)) })
+        let entry = state.open.entry(id).or_insert_with(|| Entry::new(record));
+        Ok(self.hold(entry, subject, sequence, now))
     }
 
-    pub(crate) fn approve(
-        self: &Arc<Self>,
-        id: &str,
-        reviewer: &Reviewer,
-        reason: &str,
-    ) -> Result<ApprovalView, ApprovalError> {
-        let id = canonical(id);
-        let mut state = self.open_for_decision(&id, reviewer)?;
-        let Some(entry) = state.open.get_mut(&*id) else { return Err(ApprovalError::Unknown(id)) };
-        let mut record = entry.record.clone();
-        if record.given.iter().any(|g| g.by == reviewer.name) {
-            return Err(ApprovalError::Repeated(reviewer.name.clone()));
-        }
-        let unmet = |i: &usize| !record.is_met(*i);
-        let demands = eligible(&record.demands, reviewer, unmet)?;
-        let (by, reason) = (reviewer.name.clone(), bounded(reason));
-        record.given.push(Given { by, reason: reason.clone(), at_ms: self.queue.now_ms(), demands });
-        let granted = (0..record.demands.len()).all(|i| record.is_met(i));
-        let mut then = None;
-        if granted {
-            let names: Vec<&str> = record.given.iter().map(|g| &*g.by).collect();
-            record.decided = Some(format!("approved by {}", names.join(", ")));
-            record.state = ApprovalState::Approved;
-            then = Some(self.grant_when_durable(&record, &entry.outcome));
-        }
-        let ticket = self.push(&record, "approved", &reviewer.name, &reason, then)?;
-        let view = record.view();
-        if granted {
-            state.open.remove(&*id);
-        } else {
-            entry.record = record;
+    pub(crate) fn approve(&self, id: &str, reviewer: &Reviewer, words: &Words) -> Result<ApprovalView, ApprovalError> {
+        let what = if words.break_glass { BROKEN_GLASS } else { "approved" };
+        self.decide(id, reviewer, words, what, |record| record.approve(reviewer, words, self.queue.now_ms()))
+    }
+
+    pub(crate) fn deny(&self, id: &str, reviewer: &Reviewer, words: &Words) -> Result<ApprovalView, ApprovalError> {
+        self.decide(id, reviewer, words, "denied", |record| record.deny(reviewer, words))
+    }
+
+    /// The requests, newest first; only the open ones unless `all`.
+    pub(crate) fn list(
+        &self,
+        all: bool,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<ApprovalView>, ApprovalError> {
+        let state = self.swept();
+        if !all {
+            let listed = |entry: &&Entry| before.is_none_or(|before| entry.record.number < before);
+            let mut entries: Vec<&Entry> = state.open.values().filter(listed).collect();
+            entries.sort_unstable_by_key(|entry| std::cmp::Reverse(entry.record.number));
+            return Ok(entries.into_iter().take(limit).map(Entry::view).collect());
         }
         drop(state);
-        self.settle(ticket, view)
-    }
-
-    pub(crate) fn deny(&self, id: &str, reviewer: &Reviewer, reason: &str) -> Result<ApprovalView, ApprovalError> {
-        let id = canonical(id);
-        let mut state = self.open_for_decision(&id, reviewer)?;
-        let Some(entry) = state.open.get(&*id) else { return Err(ApprovalError::Unknown(id)) };
-        // Whoever may approve any part may stop the whole, also after having approved.
-        eligible(&entry.record.demands, reviewer, |_| true)?;
-        let (by, reason) = (reviewer.name.clone(), bounded(reason));
-        let mut record = entry.record.clone();
-        record.state = ApprovalState::Denied;
-        record.decided =
-            Some(if reason.is_empty() { format!("denied by {by}") } else { format!("denied by {by}: {reason}") });
-        let outcome = entry.outcome.clone();
-        let denied = ApprovalOutcome::Denied { by, reason: reason.clone() };
-        let then: Box<dyn FnOnce() + Send> = Box::new(move || drop(outcome.send_replace(Some(denied))));
-        let ticket = self.push(&record, "denied", &reviewer.name, &reason, Some(then))?;
-        state.open.remove(&*id);
-        drop(state);
-        self.settle(ticket, record.view())
-    }
-
-    /// The open requests, newest first.
-    pub(crate) fn list_open(&self) -> Vec<ApprovalView> {
-        let mut state = self.lock();
-        self.sweep(&mut state, self.queue.now_ms());
-        let mut records: Vec<&Record> = state.open.values().map(|e| &e.record).collect();
-        records.sort_unstable_by_key(|r| std::cmp::Reverse(r.number));
-        records.into_iter().map(Record::view).collect()
-    }
-
-    /// The newest requests, ended ones too.
-    pub(crate) fn list_all(&self) -> Result<Vec<ApprovalView>, ApprovalError> {
-        self.sweep(&mut self.lock(), self.queue.now_ms());
         self.queue.flush().map_err(stored)?;
-        self.file.approvals().map_err(|e| ApprovalError::Store(e.to_string()))
+        let mut views = self.file.approvals(before, limit).map_err(unreadable)?;
+        // Who waits is not in the file.
+        let state = self.lock();
+        for view in &mut views {
+            if let Some(entry) = state.open.get(&*view.id) {
+                *view = entry.view();
+            }
+        }
+        Ok(views)
     }
 
     pub(crate) fn show(&self, id: &str) -> Result<ApprovalView, ApprovalError> {
         let id = canonical(id);
-        {
-            let mut state = self.lock();
-            self.sweep(&mut state, self.queue.now_ms());
-            if let Some(entry) = state.open.get(&*id) {
-                return Ok(entry.record.view());
-            }
+        if let Some(entry) = self.swept().open.get(&*id) {
+            return Ok(entry.view());
         }
-        self.ended(id)
+        self.stored(id).map(|record| record.view())
     }
 
-    /// Withdraws what is open; nothing opens any more.
+    pub(crate) fn changed(&self, seen: u64) -> Pin<Box<dyn Future<Output = u64> + Send>> {
+        let mut changes = self.changes.subscribe();
+        Box::pin(async move {
+            let count = changes.wait_for(|count| *count != seen).await.map(|count| *count);
+            match count {
+                Ok(count) => count,
+                // The desk is gone, and nothing changes any more.
+                Err(_) => std::future::pending().await,
+            }
+        })
+    }
+
+    /// Withdraws what does not outlive its client, and lets go of the rest, which the file keeps; nothing opens any more.
     pub(crate) fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
         let open: Vec<Entry> = state.open.drain().map(|(_, entry)| entry).collect();
-        for entry in open {
-            self.end(entry.record, ApprovalState::Withdrawn, "withdrawn", "the gateway stopped");
+        for entry in open.into_iter().filter(|entry| !entry.record.stays_open()) {
+            self.end(entry, ApprovalState::Withdrawn, "withdrawn", STOPPED);
         }
     }
 
-    /// The lock, held over an open request that is not the reviewer's own.
-    fn open_for_decision(&self, id: &str, reviewer: &Reviewer) -> Result<MutexGuard<'_, State>, ApprovalError> {
-        let mut state = self.lock();
-        self.sweep(&mut state, self.queue.now_ms());
-        match state.open.get(id) {
-            Some(entry) if entry.record.principal == reviewer.name => {
-                Err(ApprovalError::OwnRequest(reviewer.name.clone()))
-            }
-            Some(_) => Ok(state),
-            None => {
-                drop(state);
-                let view = self.ended(id.into())?;
-                Err(ApprovalError::NotOpen { id: view.id, state: format!("{:?}", view.state).to_lowercase() })
-            }
+    /// One more client waits for the request.
+    fn hold(self: &Arc<Self>, entry: &mut Entry, subject: Arc<Subject>, sequence: u64, now: u64) -> Hold {
+        let record = &entry.record;
+        entry.waiting += 1;
+        let waiter = Waiter { desk: self.clone(), id: record.id.clone(), subject, sequence };
+        let deadline = Instant::now() + Duration::from_millis(record.expires_ms.saturating_sub(now));
+        Hold {
+            id: record.id.clone(),
+            demands: record.unmet(),
+            expires_ms: record.expires_ms,
+            stays_open: record.stays_open(),
+            outcome: Box::pin(wait(waiter, entry.outcome.subscribe(), deadline)),
         }
     }
 
-    /// A request that is not open any more, from the file.
-    fn ended(&self, id: String) -> Result<ApprovalView, ApprovalError> {
-        self.queue.flush().map_err(stored)?;
-        let record = self.file.approval(&id).map_err(|e| ApprovalError::Store(e.to_string()))?;
-        record.map(|r| r.view()).ok_or(ApprovalError::Unknown(id))
-    }
-
-    fn grant_when_durable(self: &Arc<Self>, record: &Record, outcome: &Outcome) -> Box<dyn FnOnce() + Send> {
-        let (desk, record, outcome) = (self.clone(), record.clone(), outcome.clone());
-        Box::new(move || {
-            let grants = record.grants();
-            if record.is_reusable() {
-                desk.lock().add_reusable(record);
-            }
-            outcome.send_replace(Some(ApprovalOutcome::Granted(grants)));
-        })
-    }
-
-    /// Queues a request as it stands, with the event that brought it there.
-    fn push(
+    /// Puts a decision into the record and into force, or tells why it does not count.
+    fn decide(
         &self,
-        record: &Record,
-        what: &str,
-        by: &str,
-        reason: &str,
-        then: Option<Box<dyn FnOnce() + Send>>,
-    ) -> Result<u64, ApprovalError> {
-        let mut item = step(record, what, by, reason);
+        id: &str,
+        reviewer: &Reviewer,
+        words: &Words,
+        what: &'static str,
+        decision: impl FnOnce(&Record) -> Result<Record, ApprovalError>,
+    ) -> Result<ApprovalView, ApprovalError> {
+        let id = canonical(id);
+        let mut state = self.open_for_decision(&id, words)?;
+        let Some(entry) = state.open.get_mut(&*id) else { return Err(ApprovalError::Unknown(id)) };
+        let record = decision(&entry.record)?;
+        let (by, reason) = (reviewer.name.clone(), request::bounded(&words.reason).to_owned());
+        let decided = ApprovalEvent { by, reason, via: request::via(words), ..event(&record, what) };
+        let outcome = request::outcome(&record, reviewer, words);
+        let ended = outcome.is_some();
+        let then = outcome.map(|outcome| {
+            let waiting = entry.outcome.clone();
+            Box::new(move || drop(waiting.send_replace(Some(outcome)))) as Then
+        });
+        let ticket = self.push(decided, Some(&record), then)?;
+        if what == BROKEN_GLASS {
+            Stats::bump(&self.queue.stats().glass_broken);
+            let (approval, principal, target) = (&*record.id, &*record.principal, &*record.target);
+            tracing::warn!(by = reviewer.name, approval, principal, target, "an approval was given by breaking glass");
+        }
+        let view = if ended {
+            let view = record.view();
+            if record.is_reusable() {
+                let ended = entry.outcome.subscribe();
+                state.add_reusable(record, ended);
+            }
+            state.open.remove(&*id);
+            view
+        } else {
+            entry.record = record;
+            entry.view()
+        };
+        drop(state);
+        self.settle(ticket, view)
+    }
+
+    /// The lock, held over a request that is open.
+    fn open_for_decision(&self, id: &str, words: &Words) -> Result<MutexGuard<'_, State>, ApprovalError> {
+        let state = self.swept();
+        if state.closed {
+            return Err(stopping());
+        }
+        if state.open.contains_key(id) {
+            return Ok(state);
+        }
+        drop(state);
+        let record = self.stored(id.into())?;
+        record.check_link(words)?;
+        let state = format!("{:?}", record.state).to_lowercase();
+        Err(ApprovalError::NotOpen { id: record.id.to_string(), state })
+    }
+
+    /// A request as the file has it, which is how it ended if it is not open any more.
+    fn stored(&self, id: String) -> Result<Record, ApprovalError> {
+        self.queue.flush().map_err(stored)?;
+        self.file.approval(&id).map_err(unreadable)?.ok_or(ApprovalError::Unknown(id))
+    }
+
+    /// Queues an event, with the request as it stands after it if that has changed.
+    fn push(&self, event: ApprovalEvent, record: Option<&Record>, then: Option<Then>) -> Result<u64, ApprovalError> {
+        let mut item = Item::new(Event::Approval(event));
+        item.record = record.cloned().map(Box::new);
         item.then = then;
-        self.queue.push(item).map_err(|refused| match refused {
+        let ticket = self.queue.push(item).map_err(|refused| match refused {
             Refused::Full(_) => ApprovalError::Store("too many events wait for the disk; try again".into()),
             Refused::Failed(error) => stored(error),
-        })
+        })?;
+        self.changes.send_modify(|count| *count += 1);
+        Ok(ticket)
+    }
+
+    /// As [`Desk::push`], for what needs no room and no working disk: it only closes a door, once for each request and client that was
+    /// taken in.
+    fn push_settled(&self, event: ApprovalEvent, record: Option<Record>) {
+        let mut item = Item::new(Event::Approval(event));
+        item.record = record.map(Box::new);
+        self.queue.push_settled(item);
+        self.changes.send_modify(|count| *count += 1);
     }
 
     /// Waits until a decision is durable. One that is not yet still holds, and takes effect when it is.
@@ -243,46 +289,67 @@ impl Desk {
         }
     }
 
-    /// Ends a request that nobody decided. That needs no room and no working disk: it only closes a door.
-    fn end(&self, mut record: Record, state: ApprovalState, what: &str, reason: &str) {
-        record.state = state;
-        record.decided = Some(reason.into());
-        self.queue.push_settled(step(&record, what, "", reason));
-    }
-
-    /// Ends this request as withdrawn or expired, unless something else has ended it already.
-    fn end_if_open(&self, id: &str, to: ApprovalState, what: &str, reason: &str) -> bool {
+    /// A waiting client gives up.
+    fn leave(&self, waiter: &Waiter) {
         let mut state = self.lock();
-        match state.open.remove(id) {
-            Some(entry) => {
-                self.end(entry.record, to, what, reason);
-                true
+        match state.open.get_mut(&waiter.id) {
+            Some(entry) if entry.record.stays_open() => {
+                entry.waiting = entry.waiting.saturating_sub(1);
+                let (subject, sequence) = (waiter.subject.clone(), waiter.sequence);
+                let left = ApprovalEvent { subject, sequence, reason: LEFT.into(), ..event(&entry.record, "left") };
+                self.push_settled(left, None);
             }
-            None => false,
+            _ => self.end_if_open(state, &waiter.id, ApprovalState::Withdrawn, "withdrawn", LEFT),
         }
     }
 
-    /// Ends what has expired: a timer may be late, and a client's future may not be polled.
+    /// A client's clock says that the time is up.
+    fn expire(&self, id: &str) {
+        self.end_if_open(self.lock(), id, ApprovalState::Expired, "expired", EXPIRED);
+    }
+
+    /// Ends this request, unless something else has ended it already.
+    fn end_if_open(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        id: &str,
+        to: ApprovalState,
+        what: &'static str,
+        why: &str,
+    ) {
+        if let Some(entry) = state.open.remove(id) {
+            self.end(entry, to, what, why);
+        }
+    }
+
+    /// Ends a request that nobody decided.
+    fn end(&self, entry: Entry, to: ApprovalState, what: &'static str, why: &str) {
+        let mut record = entry.record;
+        record.state = to;
+        record.decided = Some(why.into());
+        let ended = ApprovalEvent { reason: why.into(), ..event(&record, what) };
+        self.push_settled(ended, Some(record));
+        if to == ApprovalState::Expired {
+            entry.outcome.send_replace(Some(ApprovalOutcome::Expired));
+        }
+    }
+
+    /// The lock, with nothing under it that has expired.
+    fn swept(&self) -> MutexGuard<'_, State> {
+        let mut state = self.lock();
+        self.sweep(&mut state, self.queue.now_ms());
+        state
+    }
+
+    /// Ends what has expired: a timer may be late, a client's future may not be polled, and there may be no client.
     fn sweep(&self, state: &mut State, now: u64) {
         for (_, entry) in state.open.extract_if(|_, entry| entry.record.expires_ms <= now) {
-            entry.outcome.send_replace(Some(ApprovalOutcome::Expired));
-            self.end(entry.record, ApprovalState::Expired, "expired", EXPIRED);
+            self.end(entry, ApprovalState::Expired, "expired", EXPIRED);
         }
-        state.reusable.retain(|_, records| {
-            records.retain(|r| r.expires_ms > now);
-            !records.is_empty()
+        state.reusable.retain(|_, grants| {
+            grants.retain(|granted| granted.record.expires_ms > now);
+            !grants.is_empty()
         });
-    }
-
-    fn free_id(&self) -> Result<Arc<str>, ApprovalError> {
-        loop {
-            let id = new_id();
-            match self.file.approval(&id) {
-                Ok(None) => return Ok(id.into()),
-                Ok(Some(_)) => {}
-                Err(error) => return Err(ApprovalError::Store(error.to_string())),
-            }
-        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -290,108 +357,91 @@ impl Desk {
     }
 }
 
-const EXPIRED: &str = "nobody decided in time";
-
 impl State {
-    fn add_reusable(&mut self, record: Record) {
-        let key = (record.principal.clone(), record.target.clone(), record.digest.clone());
-        self.reusable.entry(key).or_default().push(record);
+    fn add_reusable(&mut self, record: Record, ended: Ended) {
+        self.reusable.entry(record.key()).or_default().push(Granted { record, ended });
     }
 
-    /// A hold that is granted already, if an earlier grant serves the request.
-    fn served(&self, request: &ApprovalRequest, now: u64) -> Option<Hold> {
-        let session = &request.session;
-        let key = (session.principal.name.clone(), session.target.name.clone(), request.digest.clone());
-        let records = self.reusable.get(&key)?;
-        let (record, grants) = records.iter().find_map(|r| Some((r, r.covers(&request.demands)?)))?;
+    /// A hold on an earlier grant, if one serves the request. It waits for no more than the disk.
+    fn served(&self, request: &ApprovalRequest) -> Option<Hold> {
+        let granted = self.reusable.get(&Key::of(request))?.iter();
+        let (Granted { record, ended }, grants) =
+            granted.filter_map(|granted| Some((granted, granted.record.covers(&request.demands)?))).next()?;
         if grants.is_empty() {
             return None;
         }
-        let ttl_seconds = u32::try_from(record.expires_ms.saturating_sub(now) / 1000).unwrap_or(u32::MAX);
-        let outcome = Box::pin(std::future::ready(ApprovalOutcome::Granted(grants)));
-        Some(Hold { id: record.id.clone(), ttl_seconds, outcome })
+        Some(Hold {
+            id: record.id.clone(),
+            demands: Vec::new(),
+            expires_ms: record.expires_ms,
+            stays_open: true,
+            outcome: Box::pin(rest_on(ended.clone(), grants)),
+        })
     }
 }
 
-fn open_record(id: Arc<str>, number: u64, request: ApprovalRequest, now: u64, ttl_seconds: u32) -> Record {
-    let session = &request.session;
-    Record {
-        number,
-        id,
-        state: ApprovalState::Open,
-        session: session.id.clone(),
-        sequence: request.sequence,
-        principal: session.principal.name.clone(),
-        target: session.target.name.clone(),
-        text: request.text,
-        digest: request.digest,
-        parameters: request.parameters,
-        demands: request.demands,
-        given: Vec::new(),
-        opened_ms: now,
-        expires_ms: now.saturating_add(u64::from(ttl_seconds) * 1000),
-        reason: request.reason.as_deref().map(str::to_owned),
-        decided: None,
+impl Entry {
+    fn new(record: Record) -> Self {
+        Self { record, outcome: watch::Sender::new(None), waiting: 0 }
+    }
+
+    fn view(&self) -> ApprovalView {
+        ApprovalView { waiting: self.waiting > 0, ..self.record.view() }
     }
 }
 
-fn step(record: &Record, what: &str, by: &str, reason: &str) -> Item {
-    let mut item = Item::new(Event::Approval {
-        session: record.session.clone(),
-        sequence: record.sequence,
-        approval: record.id.clone(),
-        what: what.into(),
-        by: by.into(),
-        reason: reason.into(),
-    });
-    item.record = Some(Box::new(record.clone()));
-    item
+/// A client that waits for a request. Dropping it tells that the client has left.
+struct Waiter {
+    desk: Arc<Desk>,
+    id: Arc<str>,
+    subject: Arc<Subject>,
+    sequence: u64,
 }
 
-/// The demands that an approval by this reviewer counts for, among those that `relevant` picks.
-fn eligible(
-    demands: &[Demand],
-    reviewer: &Reviewer,
-    relevant: impl Fn(&usize) -> bool,
-) -> Result<Vec<u32>, ApprovalError> {
-    let relevant: Vec<(usize, &Demand)> = demands.iter().enumerate().filter(|(i, _)| relevant(i)).collect();
-    let may = |d: &Demand| d.terms.any_of.iter().any(|group| reviewer.groups.contains(group));
-    let counts: Vec<u32> = relevant.iter().filter(|(_, d)| may(d)).map(|(i, _)| *i as u32).collect();
-    if counts.is_empty() {
-        let mut groups: Vec<&str> = relevant.iter().flat_map(|(_, d)| &d.terms.any_of).map(String::as_str).collect();
-        groups.sort_unstable();
-        groups.dedup();
-        return Err(ApprovalError::NotAReviewer { reviewer: reviewer.name.clone(), groups: groups.join(" or ") });
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        self.desk.leave(self);
     }
-    Ok(counts)
 }
 
 /// Waits for the end of a request. The clock may end it only while it is open; once someone has decided, the decision counts.
-async fn wait(
-    guard: WithdrawOnDrop,
-    mut ended: watch::Receiver<Option<ApprovalOutcome>>,
-    deadline: Instant,
-) -> ApprovalOutcome {
-    let decided = tokio::time::timeout_at(deadline, ended.wait_for(Option::is_some)).await.is_ok();
-    if !decided && guard.desk.end_if_open(&guard.id, ApprovalState::Expired, "expired", EXPIRED) {
-        return ApprovalOutcome::Expired;
-    }
-    match ended.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone()) {
-        Some(outcome) => outcome,
-        // Every sender is gone: the store was closed, or its writer has stopped.
-        None => ApprovalOutcome::Denied { by: "portcullis".into(), reason: "the gateway's store was closed".into() },
+async fn wait(waiter: Waiter, mut ended: Ended, deadline: Instant) -> ApprovalOutcome {
+    match tokio::time::timeout_at(deadline, outcome(&mut ended)).await {
+        Ok(outcome) => outcome,
+        Err(_) => {
+            waiter.desk.expire(&waiter.id);
+            outcome(&mut ended).await
+        }
     }
 }
 
-struct WithdrawOnDrop {
-    desk: Arc<Desk>,
-    id: Arc<str>,
+/// Waits until an earlier grant is durable.
+async fn rest_on(mut ended: Ended, grants: Vec<Grant>) -> ApprovalOutcome {
+    match outcome(&mut ended).await {
+        ApprovalOutcome::Granted(_) => ApprovalOutcome::Granted(grants),
+        other => other,
+    }
 }
 
-impl Drop for WithdrawOnDrop {
-    fn drop(&mut self) {
-        let reason = "the client cancelled or left";
-        self.desk.end_if_open(&self.id, ApprovalState::Withdrawn, "withdrawn", reason);
+async fn outcome(ended: &mut Ended) -> ApprovalOutcome {
+    let outcome = ended.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone());
+    // Without one, every sender is gone: the store was closed, or its writer has stopped.
+    outcome.unwrap_or_else(|| ApprovalOutcome::Denied {
+        by: "portcullis".into(),
+        reason: "the gateway's store was closed".into(),
+    })
+}
+
+/// What happened to a request; the opener's session is the one it is about.
+fn event(record: &Record, what: &'static str) -> ApprovalEvent {
+    ApprovalEvent {
+        subject: Arc::new(record.subject()),
+        sequence: record.sequence,
+        approval: record.id.clone(),
+        what: what.into(),
+        by: String::new(),
+        reason: String::new(),
+        via: String::new(),
     }
 }
 
@@ -399,16 +449,23 @@ fn stored(error: portcullis_verdict::AuditError) -> ApprovalError {
     ApprovalError::Store(error.0)
 }
 
-fn bounded(reason: &str) -> String {
-    reason.get(..reason.floor_char_boundary(REASON_BYTES)).unwrap_or_default().into()
+fn unreadable(error: crate::file::FileError) -> ApprovalError {
+    ApprovalError::Store(error.to_string())
 }
 
-/// Eight characters, 40 random bits: short enough to type, and one among a thousand open requests is not guessed.
-fn new_id() -> String {
+fn stopping() -> ApprovalError {
+    ApprovalError::Store("the gateway is stopping".into())
+}
+
+/// Five random characters, so that one among a thousand open requests is not guessed, and then the request's number, so that no two
+/// are alike, whatever the file holds: nobody waits for the disk for an identifier.
+fn new_id(number: u64) -> String {
     let random = uuid::Uuid::new_v4();
-    // The first five bytes of a version 4 UUID are random; its version and variant come later.
-    let bits = random.as_bytes().iter().take(5).fold(0u64, |bits, byte| bits << 8 | u64::from(*byte));
-    (0..8).rev().filter_map(|i| ALPHABET.get((bits >> (5 * i) & 31) as usize)).map(|c| *c as char).collect()
+    // The first four bytes of a version 4 UUID are random; its version and variant come later.
+    let bits = random.as_bytes().iter().take(4).fold(0u64, |bits, byte| bits << 8 | u64::from(*byte));
+    let digits = (64 - number.leading_zeros()).div_ceil(5);
+    let letters = (0..5).map(|i| bits >> (5 * i)).chain((0..digits).rev().map(|i| number >> (5 * i)));
+    letters.filter_map(|bits| ALPHABET.get((bits & 31) as usize)).map(|c| *c as char).collect()
 }
 
 /// An identifier as people type it: in any case, with the letters that look like digits.

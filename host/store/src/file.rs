@@ -1,35 +1,34 @@
 //! The file: how it is opened, what is ended then, and what is read back.
 
 use std::fs::{DirBuilder, OpenOptions};
+use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use portcullis_verdict::{ApprovalState, ApprovalView, Event, RecordedSession, StoredEvent};
+use portcullis_verdict::{ApprovalView, Checkpoint};
 use redb::backends::FileBackend;
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, StorageBackend, TableHandle};
 
+use crate::chain::{self, Hash, LogId, SigningKey};
 use crate::error::StoreError;
-use crate::journal::Journal;
-use crate::record::{BadValue, Record, decode_approval};
-use crate::tables::{
-    APPROVAL_IDS, APPROVALS, Draft, EVENTS, META, OPEN_SESSIONS, OPENINGS, SESSION_EVENTS, SESSIONS, Tables, approval,
-    begin, block, event, last, session_of,
-};
+use crate::journal::{Journal, Signer};
+use crate::record::{BadValue, block_head};
+use crate::request::{Record, decode_approval};
+use crate::start::{Started, start};
+use crate::tables::{APPROVAL_IDS, APPROVALS, LOG, META, ORIGIN, approval, decode_checkpoint, last, unreadable};
 
 /// Pages of the file that are kept in memory, in bytes.
 const CACHE_BYTES: usize = 64 << 20;
 
-/// The most requests that a list of all approvals shows, and the most bytes of their texts.
-const LIST_LIMIT: usize = 1000;
+/// The most bytes of a list of approvals.
 const LIST_BYTES: usize = 64 << 20;
 
-/// The key in `meta`, and the layout that this version reads and writes.
-const FORMAT_KEY: &str = "format";
-const FORMAT: u64 = 1;
-
-const STOPPED: &str = "the gateway stopped";
+/// The key in `meta`, the layout that this version writes, and the oldest that it can bring up to that.
+pub(crate) const FORMAT_KEY: &str = "format";
+pub(crate) const FORMAT: u64 = 2;
+const OLDEST_FORMAT: u64 = 1;
 
 /// Opens the database; `true` may create it.
 pub(crate) type Opener = Box<dyn Fn(bool) -> Result<Database, StoreError> + Send + Sync>;
@@ -38,19 +37,30 @@ pub(crate) type Opener = Box<dyn Fn(bool) -> Result<Database, StoreError> + Send
 pub(crate) fn opener(path: &Path) -> Opener {
     let path = path.to_path_buf();
     Box::new(move |create| {
-        if create && let Some(directory) = path.parent().filter(|d| !d.as_os_str().is_empty()) {
-            let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
-            made.map_err(|e| StoreError::io(directory, e))?;
+        let length = std::fs::metadata(&path).map(|metadata| metadata.len());
+        match length {
+            Ok(0) if !create => return Err(StoreError::damaged(&path, "it has become empty")),
+            Ok(0) => make(&path)?,
+            Err(error) if create && error.kind() == ErrorKind::NotFound => make(&path)?,
+            Ok(_) | Err(_) => {}
         }
-        let file = OpenOptions::new().read(true).write(true).create(create).truncate(false).mode(0o600).open(&path);
-        let file = file.map_err(|e| StoreError::io(&path, e))?;
-        let length = file.metadata().map_err(|e| StoreError::io(&path, e))?.len();
-        if length == 0 && !create {
-            return Err(StoreError::damaged(&path, "it has become empty"));
-        }
+        let file = OpenOptions::new().read(true).write(true).open(&path).map_err(|e| StoreError::io(&path, e))?;
         let backend = FileBackend::new(file).map_err(|e| StoreError::database(&path, e.into()))?;
         open_backend(&path, backend)
     })
+}
+
+/// Makes an empty database under another name first: whenever the power goes, there is a whole file or none.
+fn make(path: &Path) -> Result<(), StoreError> {
+    let failed = |e| StoreError::io(path, e);
+    let directory = path.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(|e| StoreError::io(directory, e))?;
+    let draft = path.with_extension("new");
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(&draft);
+    let backend = FileBackend::new(file.map_err(failed)?).map_err(|e| StoreError::database(path, e.into()))?;
+    open_backend(path, backend)?.close().map_err(|e| StoreError::database(path, e.into()))?;
+    std::fs::rename(&draft, path).map_err(failed)?;
+    std::fs::File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)
 }
 
 /// Opens the database in this storage. After a crash it is repaired first, which reads all of it; a file that was closed
@@ -74,14 +84,20 @@ pub(crate) enum FileError {
     Closed(PathBuf),
     #[error("{0}")]
     Database(Box<redb::Error>),
+    #[error("events cannot be compressed: {0}")]
+    Compress(std::io::Error),
     #[error("an event cannot be encoded: {0}")]
     Encode(#[from] postcard::Error),
+    #[error("it has no identity: the log's own identifier or its origin is missing")]
+    Identity,
     #[error("{what} {number} is missing")]
     Missing { what: &'static str, number: u64 },
     #[error("another program wrote to the file: it ends with event {found} instead of {expected}")]
     Moved { found: u64, expected: u64 },
     #[error("{0}")]
     Open(#[from] StoreError),
+    #[error("the chain of events does not hold: {0}")]
+    Unverified(String),
     #[error("{what} {number} cannot be read: {error}")]
     Value { what: &'static str, number: u64, error: BadValue },
 }
@@ -113,61 +129,70 @@ pub(crate) struct File {
     pub(crate) path: PathBuf,
     pub(crate) opener: Opener,
     pub(crate) db: RwLock<Option<Database>>,
+    pub(crate) public_key: String,
+}
+
+/// How far a file has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Position {
+    /// The last event, or 0.
+    pub(crate) last: u64,
+    /// The chain's value after it.
+    pub(crate) hash: Hash,
+    /// The last event that a checkpoint is for.
+    pub(crate) checkpoint: u64,
+}
+
+/// How far this file has come, and where what is kept begins.
+pub(crate) fn position(
+    events: &impl ReadableTable<u64, &'static [u8]>,
+    checkpoints: &impl ReadableTable<u64, &'static [u8]>,
+    origin: &Checkpoint,
+) -> Result<Position, FileError> {
+    let checkpoint = last(checkpoints)?.max(origin.number);
+    let Some((number, value)) = events.last()? else {
+        let hash = chain::from_hex(&origin.hash).ok_or(FileError::Identity)?;
+        return Ok(Position { last: origin.number, hash, checkpoint });
+    };
+    let head = block_head(value.value()).map_err(unreadable(number.value()))?;
+    Ok(Position { last: number.value(), hash: head.hash, checkpoint })
+}
+
+/// The log's identifier and origin.
+pub(crate) fn identity(
+    table: &impl ReadableTable<&'static str, &'static [u8]>,
+) -> Result<(LogId, Checkpoint), FileError> {
+    let log = table.get(LOG)?.and_then(|log| log.value().try_into().ok()).ok_or(FileError::Identity)?;
+    let origin = table.get(ORIGIN)?.ok_or(FileError::Identity)?;
+    Ok((log, decode_checkpoint(0, origin.value())?))
 }
 
 /// What an opened file holds that the store goes on with.
 pub(crate) struct Opened {
     pub(crate) file: Arc<File>,
     pub(crate) journal: Journal,
-    /// Granted requests that serve later commands.
-    pub(crate) reusable: Vec<Record>,
-    /// The number of the next approval request.
-    pub(crate) next_approval: u64,
+    pub(crate) started: Started,
 }
 
-/// Opens the file, or makes it, and ends what an earlier run left open.
-pub(crate) fn open(path: &Path, opener: Opener, now_ms: u64) -> Result<Opened, StoreError> {
+/// Opens the file, or makes it, brings it up to this version's format, and ends what an earlier run left open.
+pub(crate) fn open(path: &Path, opener: Opener, signing_key: SigningKey, now_ms: u64) -> Result<Opened, StoreError> {
     let db = opener(true)?;
-    let opened = catch_unwind(AssertUnwindSafe(|| start(&db, path, now_ms)));
+    let opened = catch_unwind(AssertUnwindSafe(|| start(&db, path, &signing_key, now_ms)));
     let opened =
         opened.unwrap_or_else(|_| Err(StoreError::damaged(path, "the database could not make sense of it").into()));
     let started = opened.map_err(|e| e.into_store_error(path))?;
-    let file = Arc::new(File { path: path.into(), opener, db: RwLock::new(Some(db)) });
-    let journal = Journal::new(file.clone(), started.next);
-    Ok(Opened { file, journal, reusable: started.reusable, next_approval: started.next_approval })
+    let public_key = signing_key.public_hex();
+    let signer = Signer::new(signing_key, started.log, started.position.checkpoint);
+    let file = Arc::new(File { path: path.into(), opener, db: RwLock::new(Some(db)), public_key });
+    let journal = Journal::new(file.clone(), started.position, signer);
+    Ok(Opened { file, journal, started })
 }
 
-struct Started {
-    next: u64,
-    reusable: Vec<Record>,
-    next_approval: u64,
-}
-
-fn start(db: &Database, path: &Path, now_ms: u64) -> Result<Started, FileError> {
-    check_format(db, path)?;
-    let txn = begin(db)?;
-    let started = {
-        let mut tables = Tables::open(&txn)?;
-        tables.meta.insert(FORMAT_KEY, FORMAT)?;
-        let (mut number, mut draft) = (last(&tables.events)?, Draft::default());
-        let mut put = |tables: &mut Tables<'_>, event: Event| {
-            number += 1;
-            tables.put(&mut draft, number, now_ms, &event)?;
-            tables.seal(&mut draft, number)
-        };
-        let reusable = end_approvals(&mut tables, now_ms, &mut put)?;
-        end_sessions(&mut tables, &mut put)?;
-        Started { next: number + 1, reusable, next_approval: last(&tables.approvals)? + 1 }
-    };
-    txn.commit()?;
-    Ok(started)
-}
-
-/// An empty database is a new store; any other must say that it is one, of this format.
-pub(crate) fn check_format(db: &Database, path: &Path) -> Result<(), FileError> {
+/// The format of a store, or none for an empty database, which is a new store. Anything else is refused.
+pub(crate) fn check_format(db: &impl ReadableDatabase, path: &Path) -> Result<Option<u64>, FileError> {
     let txn = db.begin_read()?;
     if txn.list_tables()?.next().is_none() {
-        return Ok(());
+        return Ok(None);
     }
     let foreign = || StoreError::Foreign { path: path.into() };
     if !txn.list_tables()?.any(|t| t.name() == META.name()) {
@@ -178,98 +203,19 @@ pub(crate) fn check_format(db: &Database, path: &Path) -> Result<(), FileError> 
         other => other?,
     };
     match meta.get(FORMAT_KEY)?.map(|f| f.value()) {
-        Some(FORMAT) => Ok(()),
+        Some(format) if (OLDEST_FORMAT..=FORMAT).contains(&format) => Ok(Some(format)),
         Some(found) => Err(StoreError::Version { path: path.into(), found, known: FORMAT }.into()),
         None => Err(foreign().into()),
     }
 }
 
-/// Withdraws the requests that were open, forgets grants that have expired, and gives the others back.
-fn end_approvals(
-    tables: &mut Tables<'_>,
-    now_ms: u64,
-    put: &mut impl FnMut(&mut Tables<'_>, Event) -> Result<(), FileError>,
-) -> Result<Vec<Record>, FileError> {
-    let live = tables.live_approvals.iter()?.map(|entry| Ok(entry?.0.value()));
-    let live = live.collect::<Result<Vec<u64>, redb::StorageError>>()?;
-    let mut reusable = Vec::new();
-    for number in live {
-        let mut record = approval(&tables.approvals, number)?;
-        if record.state == ApprovalState::Open {
-            record.state = ApprovalState::Withdrawn;
-            record.decided = Some(STOPPED.into());
-            let event = Event::Approval {
-                session: record.session.clone(),
-                sequence: record.sequence,
-                approval: record.id.clone(),
-                what: "withdrawn".into(),
-                by: String::new(),
-                reason: STOPPED.into(),
-            };
-            put(tables, event)?;
-            tables.put_approval(&record)?;
-        } else if record.is_reusable() && record.expires_ms > now_ms {
-            reusable.push(record);
-        } else {
-            tables.live_approvals.remove(number)?;
-        }
-    }
-    Ok(reusable)
-}
-
-fn end_sessions(
-    tables: &mut Tables<'_>,
-    put: &mut impl FnMut(&mut Tables<'_>, Event) -> Result<(), FileError>,
-) -> Result<(), FileError> {
-    let open = tables.open_sessions.iter()?.map(|entry| Ok(entry?.1.value().into()));
-    for session in open.collect::<Result<Vec<Arc<str>>, redb::StorageError>>()? {
-        put(tables, Event::Close { session, reason: STOPPED.into() })?;
-    }
-    Ok(())
-}
-
 impl File {
-    /// The newest sessions first, at most `limit`.
-    pub(crate) fn sessions(&self, limit: usize) -> Result<Vec<RecordedSession>, FileError> {
-        self.read(|txn| {
-            let (openings, events) = (txn.open_table(OPENINGS)?, txn.open_table(EVENTS)?);
-            let newest = openings.iter()?.rev().take(limit);
-            let session = |number| {
-                let opening = event(&events, number)?;
-                let ended = ending(txn, session_of(&opening.event))?;
-                Ok(RecordedSession { opening, ended })
-            };
-            newest.map(|entry| session(entry?.0.value())).collect()
-        })
-    }
-
-    /// The events of a session after event `after`, in order, at most `limit`.
-    pub(crate) fn session(&self, id: &str, after: u64, limit: usize) -> Result<Vec<StoredEvent>, FileError> {
-        self.read(|txn| {
-            let mut found = Vec::new();
-            let Some(first) = txn.open_table(SESSIONS)?.get(id)?.map(|first| first.value()) else { return Ok(found) };
-            let (index, events) = (txn.open_table(SESSION_EVENTS)?, txn.open_table(EVENTS)?);
-            // A block stands under its last event: the first one after `after` may begin before it.
-            for entry in index.range((first, after.saturating_add(1))..=(first, u64::MAX))? {
-                if found.len() >= limit {
-                    break;
-                }
-                let (what, number) = ("the block of event", entry?.0.value().1);
-                let value = events.get(number)?.ok_or(FileError::Missing { what, number })?;
-                let wanted = |e: &StoredEvent| e.number > after && **session_of(&e.event) == *id;
-                found.extend(block(number, value.value())?.into_iter().filter(wanted));
-            }
-            found.truncate(limit);
-            Ok(found)
-        })
-    }
-
-    /// The newest approval requests first, bounded in number and in bytes.
-    pub(crate) fn approvals(&self) -> Result<Vec<ApprovalView>, FileError> {
+    /// The newest approval requests first, of those before a number if one is given, bounded in number and in bytes.
+    pub(crate) fn approvals(&self, before: Option<u64>, limit: usize) -> Result<Vec<ApprovalView>, FileError> {
         self.read(|txn| {
             let table = txn.open_table(APPROVALS)?;
             let (mut views, mut bytes) = (Vec::new(), 0);
-            for entry in table.iter()?.rev().take(LIST_LIMIT) {
+            for entry in table.range(..before.unwrap_or(u64::MAX))?.rev().take(limit) {
                 let (number, value) = entry?;
                 let (what, number) = ("approval", number.value());
                 bytes += value.value().len();
@@ -291,7 +237,7 @@ impl File {
         })
     }
 
-    fn read<T>(&self, read: impl FnOnce(&ReadTransaction) -> Result<T, FileError>) -> Result<T, FileError> {
+    pub(crate) fn read<T>(&self, read: impl FnOnce(&ReadTransaction) -> Result<T, FileError>) -> Result<T, FileError> {
         let db = self.db.read().unwrap_or_else(PoisonError::into_inner);
         let db = db.as_ref().ok_or_else(|| FileError::Closed(self.path.clone()))?;
         read(&db.begin_read()?)
@@ -308,28 +254,6 @@ impl File {
     pub(crate) fn exchange(&self, db: Option<Database>) -> Option<Database> {
         std::mem::replace(&mut *self.db.write().unwrap_or_else(PoisonError::into_inner), db)
     }
-}
-
-/// How a session ended, if it was open and is not any more. The closing event is among its last.
-fn ending(txn: &ReadTransaction, id: &str) -> Result<Option<String>, FileError> {
-    let Some(first) = txn.open_table(SESSIONS)?.get(id)?.map(|first| first.value()) else { return Ok(None) };
-    // An open one may have told of much, and has no closing event to be found.
-    if txn.open_table(OPEN_SESSIONS)?.get(first)?.is_some() {
-        return Ok(None);
-    }
-    let (index, events) = (txn.open_table(SESSION_EVENTS)?, txn.open_table(EVENTS)?);
-    for entry in index.range((first, 0)..=(first, u64::MAX))?.rev() {
-        let (what, number) = ("the block of event", entry?.0.value().1);
-        let value = events.get(number)?.ok_or(FileError::Missing { what, number })?;
-        let closing = block(number, value.value())?.into_iter().find_map(|stored| match stored.event {
-            Event::Close { session, reason } if *session == *id => Some(reason),
-            _ => None,
-        });
-        if closing.is_some() {
-            return Ok(closing);
-        }
-    }
-    Ok(None)
 }
 
 #[cfg(test)]

@@ -3,10 +3,11 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use portcullis_verdict::{Appended, AuditError, Event, Receipt, Stats};
-use tokio::sync::{Notify, oneshot};
+use portcullis_verdict::{Appended, AuditError, Event, Receipt, Stats, SystemEvent};
+use tokio::sync::{Notify, oneshot, watch};
 
-use crate::record::Record;
+use crate::request::Record;
+use crate::store::OnFailure;
 
 /// The texts of events that wait, in bytes. A single larger event is taken when nothing else waits.
 const QUEUE_BYTES: usize = if cfg!(test) { 1 << 20 } else { 64 << 20 };
@@ -15,11 +16,14 @@ const QUEUE_BYTES: usize = if cfg!(test) { 1 << 20 } else { 64 << 20 };
 pub(crate) const STALL: Duration = Duration::from_secs(5);
 
 /// An event on its way to the file, with what belongs to the same transaction.
+#[derive(Default)]
 pub(crate) struct Item {
     pub(crate) at_ms: u64,
-    pub(crate) event: Event,
+    pub(crate) event: Option<Event>,
     /// The approval request as it stands after the event.
     pub(crate) record: Option<Box<Record>>,
+    /// How far a consumer of the log has come.
+    pub(crate) cursor: Option<(String, u64)>,
     /// Runs once the event is durable.
     pub(crate) then: Option<Box<dyn FnOnce() + Send>>,
     receipt: Option<oneshot::Sender<Result<Receipt, AuditError>>>,
@@ -27,12 +31,16 @@ pub(crate) struct Item {
 
 impl Item {
     pub(crate) fn new(event: Event) -> Self {
-        Self { at_ms: 0, event, record: None, then: None, receipt: None }
+        Self { event: Some(event), ..Self::default() }
+    }
+
+    pub(crate) fn of_cursor(name: &str, number: u64) -> Self {
+        Self { cursor: Some((name.into(), number)), ..Self::default() }
     }
 
     fn weight(&self) -> usize {
         match &self.event {
-            Event::Command(c) => c.text.len() + c.rewrite.as_ref().map_or(0, |t| t.len()),
+            Some(Event::Command(c)) => c.text.len() + c.rewrite.as_ref().map_or(0, |t| t.len()),
             _ => 0,
         }
     }
@@ -69,8 +77,11 @@ pub(crate) struct Queue {
     done: Condvar,
     /// Appenders that found the queue full wait here.
     room: Notify,
+    /// The last event that is durable, and the last that a checkpoint is for.
+    progress: watch::Sender<(u64, u64)>,
     /// `None` makes each receipt wait for its commit.
     interval: Option<Duration>,
+    on_failure: OnFailure,
     capacity: usize,
     clock: fn() -> u64,
     stats: Arc<Stats>,
@@ -88,8 +99,8 @@ struct State {
     /// Someone waits for durability: do not let the interval pass first.
     urgent: bool,
     failed: Option<Arc<str>>,
-    /// Events refused since it failed.
-    refused: u64,
+    /// Events that could not be kept since it failed, or since there was no room: how many, and the times of the first and the last.
+    lost: Option<(u64, u64, u64)>,
     closing: bool,
     /// The writer has ended and takes nothing more.
     ended: bool,
@@ -105,13 +116,21 @@ enum Waiting {
 }
 
 impl Queue {
-    pub(crate) fn new(interval: Option<Duration>, capacity: usize, clock: fn() -> u64, stats: Arc<Stats>) -> Self {
+    pub(crate) fn new(
+        (interval, on_failure): (Option<Duration>, OnFailure),
+        capacity: usize,
+        clock: fn() -> u64,
+        stats: Arc<Stats>,
+        progress: (u64, u64),
+    ) -> Self {
         Self {
             state: Mutex::default(),
             work: Condvar::new(),
             done: Condvar::new(),
             room: Notify::new(),
+            progress: watch::Sender::new(progress),
             interval,
+            on_failure,
             capacity: capacity.max(1),
             clock,
             stats,
@@ -120,6 +139,15 @@ impl Queue {
 
     pub(crate) fn now_ms(&self) -> u64 {
         (self.clock)()
+    }
+
+    pub(crate) fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// Follows how far the log has come.
+    pub(crate) fn progress(&self) -> watch::Receiver<(u64, u64)> {
+        self.progress.subscribe()
     }
 
     /// Appends as the configuration demands.
@@ -132,14 +160,22 @@ impl Queue {
         });
         match (self.push(item), receipt) {
             (Ok(_), None) => Appended::Done(Receipt::accepted()),
-            (Ok(_), Some(receipt)) => Appended::Pending(Box::pin(received(receipt))),
-            (Err(Refused::Failed(error)), _) => Appended::Failed(error),
+            (Ok(_), Some(receipt)) => {
+                let queue = self.clone();
+                Appended::Pending(Box::pin(async move { received(receipt).await.or_else(|error| queue.go_on(error)) }))
+            }
+            (Err(Refused::Failed(error)), _) => match self.lose(&error) {
+                Ok(receipt) => Appended::Done(receipt),
+                Err(error) => Appended::Failed(error),
+            },
             (Err(Refused::Full(item)), receipt) => {
                 let queue = self.clone();
                 Appended::Pending(Box::pin(async move {
-                    queue.push_when_room(item).await?;
+                    if let Err(error) = queue.push_when_room(item).await {
+                        return queue.lose(&error);
+                    }
                     match receipt {
-                        Some(receipt) => received(receipt).await,
+                        Some(receipt) => received(receipt).await.or_else(|error| queue.go_on(error)),
                         None => Ok(Receipt::accepted()),
                     }
                 }))
@@ -147,15 +183,29 @@ impl Queue {
         }
     }
 
+    /// An event cannot be kept. That is counted, and told in the log when it can be written again; whether what the event was to record
+    /// may happen all the same is for the configuration to say.
+    fn lose(&self, error: &AuditError) -> Result<Receipt, AuditError> {
+        Stats::bump(&self.stats.audit_failures);
+        let now = (self.clock)();
+        let mut state = self.lock();
+        state.lost = Some(state.lost.map_or((1, now, now), |(count, first, _)| (count + 1, first, now)));
+        drop(state);
+        self.go_on(error.clone())
+    }
+
+    fn go_on(&self, error: AuditError) -> Result<Receipt, AuditError> {
+        match self.on_failure {
+            OnFailure::Refuse => Err(error),
+            OnFailure::Continue => Ok(Receipt::accepted()),
+        }
+    }
+
     /// Takes an item if there is room and the sink has not failed; gives its ticket.
     pub(crate) fn push(&self, mut item: Item) -> Result<u64, Refused> {
         let weight = item.weight();
-        let mut state = self.lock();
-        if let Err(error) = state.check() {
-            state.refused += 1;
-            Stats::bump(&self.stats.audit_failures);
-            return Err(Refused::Failed(error));
-        }
+        let state = self.lock();
+        state.check().map_err(Refused::Failed)?;
         let full = state.items.len() >= self.capacity || state.bytes + weight > QUEUE_BYTES;
         if full && !state.items.is_empty() {
             return Err(Refused::Full(Box::new(item)));
@@ -166,9 +216,8 @@ impl Queue {
 
     /// Takes an item that records what has happened already, however the sink fares. Its number must be bounded by the caller.
     pub(crate) fn push_settled(&self, mut item: Item) {
-        let mut state = self.lock();
+        let state = self.lock();
         if state.ended {
-            state.refused += 1;
             Stats::bump(&self.stats.audit_failures);
             return;
         }
@@ -208,8 +257,6 @@ impl Queue {
                 Err(Refused::Full(item)) => item,
             };
             if tokio::time::timeout_at(deadline, room).await.is_err() {
-                self.lock().refused += 1;
-                Stats::bump(&self.stats.audit_failures);
                 return Err(AuditError(format!("no room for {} s; the disk is too slow", STALL.as_secs())));
             }
         }
@@ -251,22 +298,30 @@ impl Queue {
 
     // === the writer's side ===
 
-    /// Waits for a batch that is due and swaps it with the empty `batch`; false when the queue is closed and empty.
-    pub(crate) fn next_batch(&self, batch: &mut Vec<Item>, last_commit: Instant) -> bool {
+    /// Waits for a batch that is due, or for a time, and swaps what there is with the empty `batch`; false when the queue is closed and
+    /// empty.
+    pub(crate) fn next_batch(&self, batch: &mut Vec<Item>, last_commit: Instant, until: Option<Instant>) -> bool {
         let mut state = self.lock();
         loop {
             let due = self.interval.map_or(Duration::ZERO, |i| i.saturating_sub(last_commit.elapsed()));
-            if state.items.is_empty() {
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                break;
+            } else if state.items.is_empty() {
                 if state.closing {
                     return false;
                 }
                 state.urgent = false;
                 state.waiting = Waiting::FirstItem;
-                state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state = match left {
+                    Some(left) => self.work.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
+                    None => self.work.wait(state).unwrap_or_else(PoisonError::into_inner),
+                };
             } else if due.is_zero() || state.urgent || state.closing || self.is_half_full(&state) {
                 break;
             } else {
                 state.waiting = Waiting::Interval;
+                let due = left.map_or(due, |left| left.min(due));
                 state = self.work.wait_timeout(state, due).unwrap_or_else(PoisonError::into_inner).0;
             }
         }
@@ -283,22 +338,33 @@ impl Queue {
         state.items.len() > self.capacity / 2 || state.bytes > QUEUE_BYTES / 2
     }
 
-    /// The batch is durable.
-    pub(crate) fn committed(&self, batch: &mut Vec<Item>) {
+    /// The batch is durable, and with it the log has come to `last`, and is signed to `checkpoint`.
+    pub(crate) fn committed(&self, batch: &mut Vec<Item>, last: u64, checkpoint: u64) {
         // Before anyone can see the commit: who waited for an approval to be durable finds it in force.
         batch.iter_mut().for_each(Item::finish);
         let mut state = self.lock();
         state.committed += batch.len() as u64;
         if state.failed.take().is_some() {
-            tracing::warn!(
-                refused = state.refused,
-                "the audit log can be written again; events were refused meanwhile"
-            );
-            state.refused = 0;
+            tracing::warn!("the audit log can be written again");
         }
+        let lost = state.lost.take();
         drop(state);
+        self.progress.send_replace((last, checkpoint));
         self.done.notify_all();
         batch.clear();
+        if let Some((count, first, last)) = lost {
+            let what = match self.on_failure {
+                OnFailure::Refuse => {
+                    "what they were to record did not happen, but for the ends of commands and sessions"
+                }
+                OnFailure::Continue => "what they were to record went on, as `audit.on_failure` says",
+            };
+            let detail = format!(
+                "{count} events from {first} to {last} (milliseconds since the Unix epoch) could not be kept; {what}"
+            );
+            tracing::error!(detail, "events are missing in the audit log");
+            self.push_settled(Item::new(Event::System(SystemEvent { what: "lost".into(), by: String::new(), detail })));
+        }
     }
 
     /// The batch could not be written and is kept. Everything new is refused until it is.
@@ -350,6 +416,12 @@ impl Queue {
         }
         self.done.notify_all();
         self.room.notify_waiters();
+        // Whoever follows the log sees that it does not go on.
+        self.progress.send_modify(|_| {});
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.lock().ended
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

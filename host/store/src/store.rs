@@ -1,21 +1,26 @@
+use std::future::Future;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use portcullis_verdict::{
     Appended, ApprovalDesk, ApprovalError, ApprovalRequest, ApprovalView, Approvals, AuditError, AuditReader,
-    AuditSink, Event, Hold, RecordedSession, Reviewer, Stats, StoredEvent,
+    AuditSink, ChainedEvent, Checkpoint, Cursors, Event, Filter, Found, Head, Hold, RecordedSession, Reviewer, Stats,
+    StoredEvent, Words,
 };
 
 use crate::approvals::Desk;
+use crate::chain::SigningKey;
 use crate::error::StoreError;
 use crate::file::{self, File, FileError, Opener};
-use crate::queue::Queue;
+use crate::prune::Retention;
+use crate::queue::{Item, Queue, Refused};
 use crate::writer::Writer;
 
 /// The bounds of a store, and when its events are durable.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct StoreOptions {
     /// When an event counts as kept.
     pub durability: Durability,
@@ -23,13 +28,36 @@ pub struct StoreOptions {
     pub queue: usize,
     /// Approval requests that may be open at a time.
     pub max_open_approvals: usize,
+    /// What becomes of commands while events cannot be kept.
+    pub on_failure: OnFailure,
+    /// The longest time until events are signed, while there are any that are not.
+    pub checkpoint: Duration,
+    /// How long and how much is kept.
+    pub retention: Retention,
 }
 
 impl Default for StoreOptions {
     fn default() -> Self {
         let durability = Durability::Interval(Duration::from_millis(50));
-        Self { durability, queue: 65_536, max_open_approvals: 1000 }
+        Self {
+            durability,
+            queue: 65_536,
+            max_open_approvals: 1000,
+            on_failure: OnFailure::Refuse,
+            checkpoint: Duration::from_secs(1),
+            retention: Retention::default(),
+        }
     }
+}
+
+/// What becomes of what an event was to record, while it cannot be kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnFailure {
+    /// It does not happen.
+    #[default]
+    Refuse,
+    /// It happens; how many events were lost, and when, is kept as soon as possible.
+    Continue,
 }
 
 /// When an event counts as kept.
@@ -65,35 +93,45 @@ pub(crate) struct Surroundings {
 }
 
 impl Store {
-    /// Opens the store in this file, or makes it: the file with mode 0600, a missing directory with 0700. Sessions and requests that
-    /// an earlier run left open are ended. Failures to write are counted in `stats`.
+    /// Opens the store in this file, or makes it: the file with mode 0600, a missing directory with 0700. A file of an earlier format is
+    /// brought up to this version's. Sessions and requests that an earlier run left open are ended. Checkpoints are signed with
+    /// `key`; failures to write are counted in `stats`.
     ///
     /// # Errors
     /// When the file is in use, damaged, of another program or another version. It is left as it is.
-    pub fn open(path: &Path, options: StoreOptions, stats: Arc<Stats>) -> Result<Arc<Self>, StoreError> {
+    pub fn open(
+        path: &Path,
+        options: StoreOptions,
+        key: SigningKey,
+        stats: Arc<Stats>,
+    ) -> Result<Arc<Self>, StoreError> {
         let opener = file::opener(path);
-        Self::open_in(path, options, stats, Surroundings { opener, clock: now_ms, pause: Duration::from_secs(1) })
+        Self::open_in(path, options, key, stats, Surroundings { opener, clock: now_ms, pause: Duration::from_secs(1) })
     }
 
     pub(crate) fn open_in(
         path: &Path,
         options: StoreOptions,
+        key: SigningKey,
         stats: Arc<Stats>,
         surroundings: Surroundings,
     ) -> Result<Arc<Self>, StoreError> {
         let Surroundings { opener, clock, pause } = surroundings;
-        let opened = file::open(path, opener, clock())?;
+        let opened = file::open(path, opener, key, clock())?;
         let interval = match options.durability {
             Durability::Interval(interval) => Some(interval),
             Durability::Strict => None,
         };
-        let queue = Arc::new(Queue::new(interval, options.queue, clock, stats));
+        let at = opened.started.position;
+        let durability = (interval, options.on_failure);
+        let queue = Arc::new(Queue::new(durability, options.queue, clock, stats, (at.last, at.checkpoint)));
         let (journal, file) = (opened.journal, opened.file);
-        let writer = Writer { queue: queue.clone(), journal, pause };
+        let StoreOptions { checkpoint, retention, .. } = options;
+        let writer = Writer { queue: queue.clone(), journal, pause, checkpoint, retention };
         let writer = std::thread::Builder::new().name("store-writer".into()).spawn(move || writer.run());
         let writer = Mutex::new(Some(writer.map_err(|e| StoreError::io(path, e))?));
         let desk = Desk::new(queue.clone(), file.clone(), options.max_open_approvals);
-        desk.load(opened.reusable, opened.next_approval);
+        desk.load(opened.started.reusable, opened.started.open, opened.started.next_approval);
         Ok(Arc::new(Self { queue, file, desk: Arc::new(desk), writer }))
     }
 
@@ -136,12 +174,63 @@ impl AuditSink for Store {
 }
 
 impl AuditReader for Store {
-    fn sessions(&self, limit: usize) -> Result<Vec<RecordedSession>, AuditError> {
-        self.read(|file| file.sessions(limit))
+    fn sessions(&self, before: Option<u64>, limit: usize) -> Result<Vec<RecordedSession>, AuditError> {
+        self.read(|file| file.sessions(before, limit))
     }
 
     fn session(&self, id: &str, after: u64, limit: usize) -> Result<Vec<StoredEvent>, AuditError> {
         self.read(|file| file.session(id, after, limit))
+    }
+
+    fn search(&self, filter: &Filter, before: Option<u64>, limit: usize) -> Result<Found, AuditError> {
+        self.read(|file| file.search(filter, before, limit))
+    }
+
+    fn export(&self, after: u64, limit: usize) -> Result<Vec<ChainedEvent>, AuditError> {
+        self.read(|file| file.export(after, limit))
+    }
+
+    fn checkpoints(&self, after: u64, limit: usize) -> Result<Vec<Checkpoint>, AuditError> {
+        self.read(|file| file.checkpoints(after, limit))
+    }
+
+    fn head(&self) -> Result<Head, AuditError> {
+        self.read(File::head)
+    }
+
+    fn grown(&self, after: u64) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        self.progressed(move |(last, _)| last > after)
+    }
+
+    fn checkpointed(&self, after: u64) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        self.progressed(move |(_, checkpoint)| checkpoint > after)
+    }
+}
+
+impl Store {
+    fn progressed(
+        &self,
+        enough: impl Fn((u64, u64)) -> bool + Send + Sync + 'static,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        let (queue, mut progress) = (self.queue.clone(), self.queue.progress());
+        Box::pin(async move {
+            // The sender lives in the queue, which this future keeps.
+            let _ = progress.wait_for(|progress| enough(*progress) || queue.has_ended()).await;
+        })
+    }
+}
+
+impl Cursors for Store {
+    fn cursor(&self, name: &str) -> Result<Option<u64>, AuditError> {
+        self.read(|file| file.cursor(name))
+    }
+
+    fn set_cursor(&self, name: &str, number: u64) -> Result<(), AuditError> {
+        let item = Item::of_cursor(name, number);
+        self.queue.push(item).map(drop).map_err(|refused| match refused {
+            Refused::Full(_) => AuditError("too many events wait for the disk".into()),
+            Refused::Failed(error) => error,
+        })
     }
 }
 
@@ -152,20 +241,24 @@ impl Approvals for Store {
 }
 
 impl ApprovalDesk for Store {
-    fn list(&self, all: bool) -> Result<Vec<ApprovalView>, ApprovalError> {
-        if all { self.desk.list_all() } else { Ok(self.desk.list_open()) }
+    fn list(&self, all: bool, before: Option<u64>, limit: usize) -> Result<Vec<ApprovalView>, ApprovalError> {
+        self.desk.list(all, before, limit)
     }
 
     fn show(&self, id: &str) -> Result<ApprovalView, ApprovalError> {
         self.desk.show(id)
     }
 
-    fn approve(&self, id: &str, reviewer: &Reviewer, reason: &str) -> Result<ApprovalView, ApprovalError> {
-        self.desk.approve(id, reviewer, reason)
+    fn approve(&self, id: &str, reviewer: &Reviewer, words: &Words) -> Result<ApprovalView, ApprovalError> {
+        self.desk.approve(id, reviewer, words)
     }
 
-    fn deny(&self, id: &str, reviewer: &Reviewer, reason: &str) -> Result<ApprovalView, ApprovalError> {
-        self.desk.deny(id, reviewer, reason)
+    fn deny(&self, id: &str, reviewer: &Reviewer, words: &Words) -> Result<ApprovalView, ApprovalError> {
+        self.desk.deny(id, reviewer, words)
+    }
+
+    fn changed(&self, seen: u64) -> Pin<Box<dyn Future<Output = u64> + Send>> {
+        self.desk.changed(seen)
     }
 }
 
@@ -173,5 +266,7 @@ fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
 }
 
+#[cfg(test)]
+mod evidence;
 #[cfg(test)]
 mod tests;

@@ -6,16 +6,17 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, LazyLock, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use portcullis_verdict::{
-    ApprovalRequest, CommandEvent, Credential, Demand, Effects, Event, FinishEvent, OpenEvent, Principal, Reuse,
-    Reviewer, Session, Stats, Target, Terms,
+    ApprovalRequest, CommandEvent, Credential, Demand, Effects, Event, Facts, FinishEvent, OpenEvent, Principal, Reuse,
+    Reviewer, Session, SqlStatement, Stats, Subject, Target, Terms,
 };
 use redb::StorageBackend;
 
+use crate::chain::SigningKey;
 use crate::file::open_backend;
 use crate::store::{Durability, Store, StoreOptions, Surroundings};
 
@@ -124,7 +125,7 @@ impl Disk {
         let (disk, stats) = (self.clone(), Arc::new(Stats::default()));
         let opener = Box::new(move |_| open_backend(Path::new("disk"), disk.clone()));
         let surroundings = Surroundings { opener, clock: now, pause: Duration::from_millis(5) };
-        (Store::open_in(Path::new("disk"), options, stats.clone(), surroundings).unwrap(), stats)
+        (Store::open_in(Path::new("disk"), options, key(), stats.clone(), surroundings).unwrap(), stats)
     }
 
     fn change(&self, change: impl FnOnce(&mut Vec<u8>)) -> io::Result<()> {
@@ -202,14 +203,22 @@ pub(crate) fn poll<T>(future: &mut Pin<Box<dyn Future<Output = T> + Send>>) -> P
     future.as_mut().poll(&mut Context::from_waker(Waker::noop()))
 }
 
+/// The key of all tests.
+pub(crate) fn key() -> SigningKey {
+    static PEM: LazyLock<String> = LazyLock::new(|| SigningKey::generate().to_pem());
+    SigningKey::from_pem(&PEM).unwrap()
+}
+
+pub(crate) fn subject(session: &str) -> Arc<Subject> {
+    Arc::new(Subject { session: session.into(), principal: "ann".into(), target: "orders".into() })
+}
+
 pub(crate) fn opening(session: &str) -> Event {
     Event::Open(OpenEvent {
-        session: session.into(),
+        subject: subject(session),
         protocol: "postgres".into(),
-        principal: "ann".into(),
         groups: vec!["dev".into()],
         credential: "scram-sha-256".into(),
-        target: "orders".into(),
         client_address: "127.0.0.1:5000".into(),
         reason: None,
         refused: None,
@@ -217,37 +226,42 @@ pub(crate) fn opening(session: &str) -> Event {
 }
 
 pub(crate) fn command(session: &str, sequence: u64) -> Event {
+    let statement = SqlStatement { verb: "SELECT".into(), effects: Effects::READ, ..SqlStatement::default() };
+    let facts = Facts { fingerprint: "f1".into(), sql: Ok(vec![statement]) };
     Event::Command(CommandEvent {
-        session: session.into(),
+        subject: subject(session),
         sequence,
         kind: "sql".into(),
         phase: "execute".into(),
         text: "select 1".into(),
         rewrite: None,
-        verbs: vec!["SELECT".into()],
-        effects: Effects::READ,
+        facts: Arc::new(facts),
+        parameters: vec![],
+        reason: None,
         outcome: "allow".into(),
         message: None,
         answers: vec![],
         approval: None,
+        micros: 7,
     })
 }
 
 pub(crate) fn finish(session: &str, sequence: u64) -> Event {
     Event::Finish(FinishEvent {
-        session: session.into(),
+        subject: subject(session),
         sequence,
         tag: "SELECT 1".into(),
         rows: 1,
         bytes: 11,
         masked: 0,
+        masked_by: vec![],
         micros: 300,
         error: None,
     })
 }
 
 pub(crate) fn closing(session: &str) -> Event {
-    Event::Close { session: session.into(), reason: "client left".into() }
+    Event::Close { subject: subject(session), reason: "client left".into() }
 }
 
 pub(crate) fn demand(policy: &str, groups: &[&str], quorum: u32, ttl_seconds: u32, reuse: Reuse) -> Demand {
@@ -272,5 +286,5 @@ pub(crate) fn request(session: &str, digest: &str, demands: Vec<Demand>) -> Appr
 }
 
 pub(crate) fn reviewer(name: &str, groups: &[&str]) -> Reviewer {
-    Reviewer { name: name.into(), groups: groups.iter().map(|g| (*g).into()).collect() }
+    Reviewer { name: name.into(), groups: groups.iter().map(|g| (*g).into()).collect(), break_glass: false }
 }

@@ -61,12 +61,17 @@ pub struct ApprovalRequest {
     pub reason: Option<Arc<str>>,
 }
 
-/// A held command's place in the queue. Dropping it withdraws the request.
+/// A held command's place in the queue. Dropping it withdraws the command; the request with it, unless [`Hold::stays_open`].
 pub struct Hold {
     /// The request's identifier, short enough to type.
     pub id: Arc<str>,
-    /// How long the request stays open, in seconds.
-    pub ttl_seconds: u32,
+    /// What it waits for: the demands that are not met yet.
+    pub demands: Vec<Demand>,
+    /// Until when it waits, in milliseconds since the Unix epoch.
+    pub expires_ms: u64,
+    /// Every demand may be reused: without this client the request stays open, and once it is granted the same command of the same
+    /// principal on the same target passes until it expires.
+    pub stays_open: bool,
     /// Resolves when the people have spoken or the time is up.
     pub outcome: Pin<Box<dyn Future<Output = ApprovalOutcome> + Send>>,
 }
@@ -115,6 +120,15 @@ pub enum ApprovalError {
     /// The reviewer has approved already.
     #[error("{0} has approved this already; another member must")]
     Repeated(String),
+    /// The link by which the decision came has been used.
+    #[error("this link has been used already, and serves once")]
+    LinkUsed,
+    /// The configuration does not let the reviewer break glass.
+    #[error("{0} may not break glass; `approvals.break_glass` names the groups that may")]
+    NoBreakGlass(String),
+    /// Breaking glass needs words.
+    #[error("breaking glass needs a justification of at least {0} characters, for the record")]
+    NoJustification(usize),
     /// Too many requests are open.
     #[error("{0} approval requests are open already, which is the limit (`limits.open_approvals`)")]
     TooMany(usize),
@@ -130,18 +144,33 @@ pub struct Reviewer {
     pub name: String,
     /// Their groups.
     pub groups: Vec<String>,
+    /// Whether the configuration lets them approve alone in an emergency, their own requests included.
+    pub break_glass: bool,
+}
+
+/// What a reviewer says with a decision.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Words {
+    /// Their reason.
+    pub reason: String,
+    /// Approve alone, past the policy's groups and quorum and even the own request. It must be allowed and justified.
+    pub break_glass: bool,
+    /// The webhook whose one-time link carries the decision, if one does.
+    pub link: Option<String>,
 }
 
 /// Where reviewers see and decide approval requests.
 pub trait ApprovalDesk: Send + Sync {
-    /// The requests, newest first; only the open ones unless `all`.
-    fn list(&self, all: bool) -> Result<Vec<ApprovalView>, ApprovalError>;
+    /// The requests, newest first, at most `limit`; only the open ones unless `all`; of those with a number less than `before`, if given.
+    fn list(&self, all: bool, before: Option<u64>, limit: usize) -> Result<Vec<ApprovalView>, ApprovalError>;
     /// One request.
     fn show(&self, id: &str) -> Result<ApprovalView, ApprovalError>;
     /// Approves as this reviewer. The state tells whether more are needed.
-    fn approve(&self, id: &str, reviewer: &Reviewer, reason: &str) -> Result<ApprovalView, ApprovalError>;
+    fn approve(&self, id: &str, reviewer: &Reviewer, words: &Words) -> Result<ApprovalView, ApprovalError>;
     /// Refuses as this reviewer; one refusal ends the request.
-    fn deny(&self, id: &str, reviewer: &Reviewer, reason: &str) -> Result<ApprovalView, ApprovalError>;
+    fn deny(&self, id: &str, reviewer: &Reviewer, words: &Words) -> Result<ApprovalView, ApprovalError>;
+    /// Counts the changes so far: resolves, with the new count, when it is not `seen` any more.
+    fn changed(&self, seen: u64) -> Pin<Box<dyn Future<Output = u64> + Send>>;
 }
 
 /// How an approval request stands.
@@ -163,6 +192,8 @@ pub enum ApprovalState {
 /// An approval request as a reviewer sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApprovalView {
+    /// Its place among all requests, from 1; lists go on before it.
+    pub number: u64,
     /// Its identifier.
     pub id: String,
     /// How it stands.
@@ -185,6 +216,10 @@ pub struct ApprovalView {
     pub demands: Vec<Demand>,
     /// Who approved so far.
     pub approvers: Vec<String>,
+    /// Whether it was approved by breaking glass.
+    pub broken_glass: bool,
+    /// Whether a client waits for it now.
+    pub waiting: bool,
     /// When it was opened, in milliseconds since the Unix epoch.
     pub opened_ms: u64,
     /// When it expires, in milliseconds since the Unix epoch.

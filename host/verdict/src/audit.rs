@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::chain::{Finding, Mode};
-use crate::command::Effects;
+use crate::command::Facts;
 
 /// Takes what happened, in order, and keeps it.
 pub trait AuditSink: Send + Sync {
@@ -40,6 +40,17 @@ impl Receipt {
 #[error("the audit log cannot be written: {0}")]
 pub struct AuditError(pub String);
 
+/// What an event of a session is about: repeated in each, so that every event can be read by itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Subject {
+    /// The session.
+    pub session: Arc<str>,
+    /// Who, as the listener authenticated them; for a refused login, who was claimed.
+    pub principal: Arc<str>,
+    /// The target's name.
+    pub target: Arc<str>,
+}
+
 /// Something worth keeping. Times are added by the sink.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Event {
@@ -52,42 +63,57 @@ pub enum Event {
     /// A session ended.
     Close {
         /// The session.
-        session: Arc<str>,
+        subject: Arc<Subject>,
         /// How it ended, such as `client left` or `killed by bob`.
         reason: String,
     },
     /// Something happened to an approval request.
-    Approval {
-        /// The session of the held command.
-        session: Arc<str>,
-        /// The held command.
-        sequence: u64,
-        /// The request.
-        approval: Arc<str>,
-        /// `requested`, `approved`, `denied`, `expired` or `withdrawn`.
-        what: String,
-        /// The reviewer, or empty.
-        by: String,
-        /// The reviewer's words, or why it was withdrawn.
-        reason: String,
-    },
+    Approval(ApprovalEvent),
+    /// Something happened to a session's recording.
+    Recording(RecordingEvent),
+    /// Something happened to the log or to the gateway as a whole.
+    System(SystemEvent),
+}
+
+impl Event {
+    /// The session that it belongs to, if it belongs to one.
+    pub fn subject(&self) -> Option<&Arc<Subject>> {
+        match self {
+            Self::Open(e) => Some(&e.subject),
+            Self::Command(e) => Some(&e.subject),
+            Self::Finish(e) => Some(&e.subject),
+            Self::Close { subject, .. } => Some(subject),
+            Self::Approval(e) => Some(&e.subject),
+            Self::Recording(e) => Some(&e.subject),
+            Self::System(_) => None,
+        }
+    }
+
+    /// Its name in exports and searches.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Open(_) => "open",
+            Self::Command(_) => "command",
+            Self::Finish(_) => "finish",
+            Self::Close { .. } => "close",
+            Self::Approval(_) => "approval",
+            Self::Recording(_) => "recording",
+            Self::System(_) => "system",
+        }
+    }
 }
 
 /// A session was opened or refused.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OpenEvent {
     /// The session.
-    pub session: Arc<str>,
+    pub subject: Arc<Subject>,
     /// The protocol.
     pub protocol: Cow<'static, str>,
-    /// Who.
-    pub principal: String,
-    /// Their groups.
+    /// The principal's groups.
     pub groups: Vec<String>,
     /// By which credential.
     pub credential: Cow<'static, str>,
-    /// To which target.
-    pub target: String,
     /// From where.
     pub client_address: String,
     /// The justification, if any was given.
@@ -100,7 +126,7 @@ pub struct OpenEvent {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CommandEvent {
     /// The session.
-    pub session: Arc<str>,
+    pub subject: Arc<Subject>,
     /// The command's number in its session.
     pub sequence: u64,
     /// The command's kind.
@@ -111,10 +137,12 @@ pub struct CommandEvent {
     pub text: Arc<str>,
     /// The text that runs in its place, if a policy rewrote it.
     pub rewrite: Option<Arc<str>>,
-    /// The verbs in it; empty where the host did not read it.
-    pub verbs: Vec<String>,
-    /// The union of the effects of its statements.
-    pub effects: Effects,
+    /// What the host read in the text that the client sent.
+    pub facts: Arc<Facts>,
+    /// The bound parameters as people read them, where the configuration asks for them.
+    pub parameters: Vec<String>,
+    /// The justification that goes with it, if any was given.
+    pub reason: Option<Arc<str>>,
     /// `allow`, `review` or `deny`.
     pub outcome: Cow<'static, str>,
     /// Why it was denied, as the client was told.
@@ -123,6 +151,8 @@ pub struct CommandEvent {
     pub answers: Vec<AnswerRecord>,
     /// The approval request that this decision rests on, if any.
     pub approval: Option<Arc<str>>,
+    /// The time that the policies took, in microseconds.
+    pub micros: u64,
 }
 
 /// One policy's answer, as the audit keeps it.
@@ -146,7 +176,7 @@ pub struct AnswerRecord {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FinishEvent {
     /// The session.
-    pub session: Arc<str>,
+    pub subject: Arc<Subject>,
     /// The command's number in its session.
     pub sequence: u64,
     /// The server's completion tag, such as `SELECT 3`, or empty.
@@ -157,10 +187,63 @@ pub struct FinishEvent {
     pub bytes: u64,
     /// Cells that a policy changed.
     pub masked: u64,
+    /// The policies that masked or edited its results, in the order of the chain.
+    pub masked_by: Vec<Arc<str>>,
     /// From the permit to the last byte, in microseconds.
     pub micros: u64,
     /// The SQLSTATE or the gateway's own error, if it failed. Never the server's message, which may hold values.
     pub error: Option<String>,
+}
+
+/// Something happened to an approval request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ApprovalEvent {
+    /// The session of the held command.
+    pub subject: Arc<Subject>,
+    /// The held command.
+    pub sequence: u64,
+    /// The request.
+    pub approval: Arc<str>,
+    /// `requested`, `approved`, `denied`, `expired`, `withdrawn`, `left` (the client did not wait, and the request stays open),
+    /// `joined` (a later command waits for the same request), or `broken-glass` (approved alone, past the policy's terms).
+    pub what: Cow<'static, str>,
+    /// The reviewer, or empty.
+    pub by: String,
+    /// The reviewer's words, or why it ended.
+    pub reason: String,
+    /// How the decision came: `api`, or `link` and the name of the webhook that carried it; empty where nobody decided.
+    pub via: String,
+}
+
+/// Something happened to a session's recording.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RecordingEvent {
+    /// The session.
+    pub subject: Arc<Subject>,
+    /// `started`, `ended` (whole), `stopped` (a limit was reached, the session went on), `failed` (it could not be written), `cut`
+    /// (the gateway died; what is there was found at the next start), or `pruned` (its time was over).
+    pub state: Cow<'static, str>,
+    /// The file, below the directory of recordings.
+    pub file: String,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// The SHA-256 of the file in hexadecimal; empty when it has just started.
+    pub sha256: String,
+    /// Entries in it.
+    pub entries: u64,
+    /// Why it is not whole, or empty.
+    pub detail: String,
+}
+
+/// Something happened to the log or to the gateway as a whole.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SystemEvent {
+    /// `started`, `stopped`, `lost` (events that could not be kept), `migrated`, `pruned`, or `kill`, `reload`: what an operator did.
+    pub what: Cow<'static, str>,
+    /// Who did it, or empty.
+    pub by: String,
+    /// What exactly.
+    pub detail: String,
 }
 
 impl From<&crate::Answer> for AnswerRecord {
@@ -184,12 +267,140 @@ impl From<&crate::Answer> for AnswerRecord {
     }
 }
 
-/// Reads back what was kept.
+/// Reads back what was kept. Every method may wait for the disk, but for `grown` and `checkpointed`.
 pub trait AuditReader: Send + Sync {
-    /// The newest sessions first, also refused ones, at most `limit`.
-    fn sessions(&self, limit: usize) -> Result<Vec<RecordedSession>, AuditError>;
+    /// The newest sessions first, also refused ones, at most `limit`; of those whose opening has a number less than `before`, if given.
+    fn sessions(&self, before: Option<u64>, limit: usize) -> Result<Vec<RecordedSession>, AuditError>;
     /// The events of one session in order, from event `after` on (exclusive; 0 for all), at most `limit`.
     fn session(&self, id: &str, after: u64, limit: usize) -> Result<Vec<StoredEvent>, AuditError>;
+    /// The newest events first that a filter passes, at most `limit`; of those with a number less than `before`, if given.
+    fn search(&self, filter: &Filter, before: Option<u64>, limit: usize) -> Result<Found, AuditError>;
+    /// Events in order with their links in the chain, from event `after` on (exclusive), at most `limit`.
+    fn export(&self, after: u64, limit: usize) -> Result<Vec<ChainedEvent>, AuditError>;
+    /// The checkpoints in order that are for an event after `after`, at most `limit`.
+    fn checkpoints(&self, after: u64, limit: usize) -> Result<Vec<Checkpoint>, AuditError>;
+    /// How far the log has come.
+    fn head(&self) -> Result<Head, AuditError>;
+    /// Resolves when an event with a number greater than `after` is durable, or the store is closed.
+    fn grown(&self, after: u64) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+    /// Resolves when a checkpoint for an event with a number greater than `after` is durable, or the store is closed.
+    fn checkpointed(&self, after: u64) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+}
+
+/// How far a consumer of the log has come; kept across restarts.
+pub trait Cursors: Send + Sync {
+    /// The last event that a consumer has dealt with; `None` for one that is new.
+    fn cursor(&self, name: &str) -> Result<Option<u64>, AuditError>;
+    /// Keeps it. It may be durable later than it returns: after a crash, a consumer sees some events again.
+    fn set_cursor(&self, name: &str, number: u64) -> Result<(), AuditError>;
+}
+
+/// How far a log has come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// The log's own identifier, 32 hexadecimal digits, in which its chain begins.
+    pub log: String,
+    /// The public key of its checkpoints (Ed25519, RFC 8032), 64 hexadecimal digits.
+    pub public_key: String,
+    /// The event before the first one that is still kept; 0 where none was pruned.
+    pub base: u64,
+    /// The checkpoint for that event: where the chain of what is kept begins. For event 0 it signs the beginning of the log.
+    pub origin: Checkpoint,
+    /// The last event that is durable; 0 for none.
+    pub last: u64,
+    /// The last event that a checkpoint is for; 0 for none.
+    pub checkpoint: u64,
+    /// The chain's hash after the last event, 64 hexadecimal digits.
+    pub hash: String,
+}
+
+/// What a search looks for. Everything that is given must hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Filter {
+    /// The principal's name.
+    pub principal: Option<String>,
+    /// The target's name.
+    pub target: Option<String>,
+    /// The session.
+    pub session: Option<String>,
+    /// Not before this time, in milliseconds since the Unix epoch.
+    pub from_ms: Option<u64>,
+    /// Before this time, in milliseconds since the Unix epoch.
+    pub to_ms: Option<u64>,
+    /// A part of a command's text, of its rewrite, of a message or of a reason, whatever the case of ASCII letters.
+    pub text: Option<String>,
+    /// The outcome of a command (`allow`, `review`, `deny`), or what happened to an approval (`approved`, `broken-glass`, …).
+    pub verdict: Option<String>,
+    /// A policy that answered, or that masked.
+    pub policy: Option<String>,
+    /// The kind of event, as [`Event::kind`] names it.
+    pub kind: Option<String>,
+}
+
+impl Filter {
+    /// Whether an event passes.
+    pub fn passes(&self, stored: &StoredEvent) -> bool {
+        let subject = stored.event.subject();
+        let same = |wanted: &Option<String>, found: fn(&Subject) -> &str| {
+            wanted.as_deref().is_none_or(|wanted| subject.is_some_and(|s| found(s) == wanted))
+        };
+        self.from_ms.is_none_or(|from| stored.at_ms >= from)
+            && self.to_ms.is_none_or(|to| stored.at_ms < to)
+            && same(&self.principal, |s| &s.principal)
+            && same(&self.target, |s| &s.target)
+            && same(&self.session, |s| &s.session)
+            && self.kind.as_deref().is_none_or(|kind| stored.event.kind() == kind)
+            && self.verdict.as_deref().is_none_or(|verdict| stored.event.verdict() == Some(verdict))
+            && self.policy.as_deref().is_none_or(|policy| stored.event.names_policy(policy))
+            && self.text.as_deref().is_none_or(|text| stored.event.says(text))
+    }
+}
+
+impl Event {
+    fn verdict(&self) -> Option<&str> {
+        match self {
+            Self::Command(e) => Some(&e.outcome),
+            Self::Approval(e) => Some(&e.what),
+            Self::Open(e) if e.refused.is_some() => Some("deny"),
+            _ => None,
+        }
+    }
+
+    fn names_policy(&self, policy: &str) -> bool {
+        match self {
+            Self::Command(e) => e.answers.iter().any(|a| &*a.policy == policy),
+            Self::Finish(e) => e.masked_by.iter().any(|p| &**p == policy),
+            _ => false,
+        }
+    }
+
+    fn says(&self, text: &str) -> bool {
+        let holds = |hay: &str| {
+            let (hay, text) = (hay.as_bytes(), text.as_bytes());
+            text.is_empty() || hay.windows(text.len()).any(|window| window.eq_ignore_ascii_case(text))
+        };
+        let any = |hays: &[Option<&str>]| hays.iter().flatten().any(|hay| holds(hay));
+        match self {
+            Self::Open(e) => any(&[e.reason.as_deref(), e.refused.as_deref()]),
+            Self::Command(e) => any(&[Some(&e.text), e.rewrite.as_deref(), e.message.as_deref(), e.reason.as_deref()]),
+            Self::Finish(e) => any(&[Some(&e.tag), e.error.as_deref()]),
+            Self::Close { reason, .. } => holds(reason),
+            Self::Approval(e) => any(&[Some(&e.approval), Some(&e.by), Some(&e.reason)]),
+            Self::Recording(e) => any(&[Some(&e.file), Some(&e.detail)]),
+            Self::System(e) => any(&[Some(&e.what), Some(&e.by), Some(&e.detail)]),
+        }
+    }
+}
+
+/// What a search found.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Found {
+    /// The events, newest first.
+    pub events: Vec<StoredEvent>,
+    /// Where to go on: as `before` of the next search. None at the log's beginning. A search may stop early with few events
+    /// or none, since it looks at a bounded part of the log.
+    pub next: Option<u64>,
 }
 
 /// A session as it was kept: how it began, and what became of it.
@@ -211,4 +422,33 @@ pub struct StoredEvent {
     pub at_ms: u64,
     /// What happened.
     pub event: Event,
+}
+
+/// An event with its link in the chain: the line of an export.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ChainedEvent {
+    /// The event, for people and programs.
+    #[serde(flatten)]
+    pub stored: StoredEvent,
+    /// The bytes that the chain covers, in base64 (RFC 4648 §4). They hold the same event.
+    pub encoded: String,
+    /// The chain's hash after this event, as it is kept: 64 hexadecimal digits at the end of a block of events, else its first 16.
+    pub hash: String,
+}
+
+/// The gateway's signature over the log up to an event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// The log's identifier, 32 hexadecimal digits.
+    pub log: String,
+    /// The last event that it covers.
+    pub number: u64,
+    /// When it was made, in milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// The chain's hash after that event, 64 hexadecimal digits.
+    pub hash: String,
+    /// The public key that it is signed with, 64 hexadecimal digits.
+    pub key: String,
+    /// The Ed25519 signature (RFC 8032), 128 hexadecimal digits.
+    pub signature: String,
 }

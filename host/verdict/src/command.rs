@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -112,12 +113,51 @@ pub struct Statement {
 }
 
 /// What the host read in a text.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
     /// Stable across literals, white space and letter case; empty when the text could not be read.
     pub fingerprint: String,
     /// The statements in the text, in order; or why the host could not read it.
+    #[serde(with = "reading")]
     pub sql: Result<Vec<SqlStatement>, String>,
+}
+
+/// How [`Facts::sql`] is written down: under names that say what it is.
+mod reading {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::SqlStatement;
+
+    #[derive(Serialize)]
+    #[serde(rename_all = "lowercase")]
+    enum Written<'a> {
+        Statements(&'a [SqlStatement]),
+        Unreadable(&'a str),
+    }
+
+    #[derive(Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    enum Read {
+        Statements(Vec<SqlStatement>),
+        Unreadable(String),
+    }
+
+    type Sql = Result<Vec<SqlStatement>, String>;
+
+    pub(super) fn serialize<S: Serializer>(sql: &Sql, serializer: S) -> Result<S::Ok, S::Error> {
+        match sql {
+            Ok(statements) => Written::Statements(statements),
+            Err(why) => Written::Unreadable(why),
+        }
+        .serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Sql, D::Error> {
+        Ok(match Read::deserialize(deserializer)? {
+            Read::Statements(statements) => Ok(statements),
+            Read::Unreadable(why) => Err(why),
+        })
+    }
 }
 
 impl Statement {
@@ -129,7 +169,14 @@ impl Statement {
 
     /// The union of the effects of its statements; `OPAQUE` where it could not be read.
     pub fn effects(&self) -> Effects {
-        match &self.facts.sql {
+        self.facts.effects()
+    }
+}
+
+impl Facts {
+    /// The union of the effects of its statements; `OPAQUE` where it could not be read.
+    pub fn effects(&self) -> Effects {
+        match &self.sql {
             Ok(statements) => statements.iter().fold(Effects::empty(), |all, s| all | s.effects),
             Err(_) => Effects::OPAQUE,
         }
@@ -165,10 +212,10 @@ bitflags::bitflags! {
 }
 
 /// One statement as the server's own grammar reads it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SqlStatement {
     /// The dialect it was read in, such as `postgres`.
-    pub dialect: &'static str,
+    pub dialect: Cow<'static, str>,
     /// The leading verb in upper case, such as `SELECT`, `DROP TABLE` or `CREATE INDEX`.
     pub verb: String,
     /// The union of what it and its parts may do.
@@ -184,7 +231,7 @@ pub struct SqlStatement {
 }
 
 /// A relation that a statement names. The schema is empty where the text gives none.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Relation {
     /// The schema, or empty.
     pub schema: String,
@@ -195,7 +242,7 @@ pub struct Relation {
 }
 
 /// A column of a relation. The schema and relation are empty where the text or the catalogue does not tell.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ColumnRef {
     /// The schema, or empty.
     pub schema: String,

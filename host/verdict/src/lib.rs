@@ -1,30 +1,38 @@
 //! The vocabulary of Portcullis: who asks, what they ask, what was decided, and the traits between the parts.
 //!
 //! Nothing here does I/O, reads a clock or knows a protocol. The other crates meet only through these types:
-//! the engine implements [`Decide`], the store implements [`AuditSink`] and [`Approvals`], and the proxy drives them.
+//! the engine implements [`Decide`], the store implements [`AuditSink`] and [`Approvals`], recordings are taken by [`Recorders`], and the
+//! proxy drives them all.
 
 mod approval;
 mod audit;
 mod chain;
 mod command;
 mod decide;
+mod link;
 pub mod mask;
 mod observe;
+mod record;
 mod rows;
 mod session;
 
 pub use approval::{
     ApprovalDesk, ApprovalError, ApprovalOutcome, ApprovalRequest, ApprovalState, ApprovalView, Approvals, Demand,
-    Grant, Hold, Reuse, Reviewer,
+    Grant, Hold, Reuse, Reviewer, Words,
 };
 pub use audit::{
-    AnswerRecord, Appended, AuditError, AuditReader, AuditSink, CommandEvent, Event, FinishEvent, OpenEvent, Receipt,
-    RecordedSession, StoredEvent,
+    AnswerRecord, Appended, ApprovalEvent, AuditError, AuditReader, AuditSink, ChainedEvent, Checkpoint, CommandEvent,
+    Cursors, Event, Filter, FinishEvent, Found, Head, OpenEvent, Receipt, RecordedSession, RecordingEvent, StoredEvent,
+    Subject, SystemEvent,
 };
 pub use chain::{Answer, Chain, Denial, Fault, Finding, Mode, Outcome, Permit, Ruling, Step, Terms, Verdict};
 pub use command::{ColumnRef, Command, Effects, Facts, Kind, Parameter, Phase, Relation, SqlStatement, Statement};
 pub use decide::{Decide, Judge, Policies, PolicyState, PolicyStatus, Snapshot, Wants};
+pub use link::{Link, LinkError, LinkKey};
 pub use mask::Mask;
-pub use observe::{LiveSession, SessionControl, Stats};
+pub use observe::{LiveSession, SessionControl, Stats, Watched, Watching};
+pub use record::{
+    Entry, Medium, RecordLevel, RecordedColumn, Recorder, Recorders, RecordingError, RecordingFiles, Room, TimedEntry,
+};
 pub use rows::{Action, BadEdit, Batch, Chunk, Column, ColumnPlan, Edit, Limit, ResultSet, RowPlan};
 pub use session::{Credential, Principal, Session, Target};

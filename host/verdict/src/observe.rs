@@ -1,6 +1,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 
 use serde::{Deserialize, Serialize};
+
+use crate::record::{RecordLevel, TimedEntry};
 
 /// Counters of the whole gateway. Each is only ever increased, but for the two that say `active`.
 #[derive(Debug, Default)]
@@ -31,6 +34,12 @@ pub struct Stats {
     pub protocol_errors: AtomicU64,
     /// Events that the audit could not take.
     pub audit_failures: AtomicU64,
+    /// Approvals given by breaking glass.
+    pub glass_broken: AtomicU64,
+    /// Recordings that are not whole: a limit was reached, or they could not be written.
+    pub recordings_stopped: AtomicU64,
+    /// Deliveries to webhooks and sinks that failed; each is tried again.
+    pub delivery_failures: AtomicU64,
 }
 
 impl Stats {
@@ -62,10 +71,30 @@ pub struct LiveSession {
     pub commands: u64,
 }
 
-/// Shows and ends the sessions that are open now.
+/// Shows, follows and ends the sessions that are open now.
 pub trait SessionControl: Send + Sync {
     /// The sessions open now, oldest first.
     fn live(&self) -> Vec<LiveSession>;
     /// Ends a session at both sides; false if there is none with this identifier.
     fn kill(&self, id: &str, by: &str) -> bool;
+    /// Follows a session from now on; none if there is none with this identifier. A watcher sees at most what the target's recordings hold,
+    /// and commands in any case.
+    fn watch(&self, id: &str) -> Option<Box<dyn Watching>>;
+}
+
+/// What a session's client sees, as it happens. A watcher who is too slow loses entries and does not hold up the session.
+pub trait Watching: Send {
+    /// What is seen of the session.
+    fn level(&self) -> RecordLevel;
+    /// What comes next; `Ready(None)` when the session has ended.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Watched>>;
+}
+
+/// What a watcher gets.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Watched {
+    /// What the client saw.
+    Entry(std::sync::Arc<TimedEntry>),
+    /// So many entries were lost since the watcher was too slow.
+    Lost(u64),
 }

@@ -61,6 +61,8 @@ pub struct RowPlan {
     pub columns: Vec<ColumnPlan>,
     /// The smallest row limit that a policy set.
     pub limit: Option<Limit>,
+    /// The policies that asked to mask or to inspect a column, each with its place in the chain, in that order.
+    pub asked: Vec<(usize, Arc<str>)>,
 }
 
 /// A bound on the rows of a result.
@@ -83,6 +85,18 @@ impl RowPlan {
         self.columns.iter().all(|c| *c == ColumnPlan::Keep)
     }
 
+    /// The policies that mask or inspect a column in the end, in the order of the chain.
+    pub fn touching(&self) -> impl Iterator<Item = &Arc<str>> {
+        let touches = |place: usize, name: &Arc<str>| {
+            self.columns.iter().any(|column| match column {
+                ColumnPlan::Keep => false,
+                ColumnPlan::Mask(_, policy) => policy == name,
+                ColumnPlan::Inspect(places) => places.contains(&place),
+            })
+        };
+        self.asked.iter().filter(move |(place, name)| touches(*place, name)).map(|(_, name)| name)
+    }
+
     /// Merges what one policy, at `place` in the chain, asks for `column` of `count`.
     pub fn merge(
         &mut self,
@@ -99,6 +113,11 @@ impl RowPlan {
             return Err(message);
         }
         self.columns.resize(count, ColumnPlan::Keep);
+        if action != Action::Keep
+            && let Err(at) = self.asked.binary_search_by_key(&place, |(place, _)| *place)
+        {
+            self.asked.insert(at, (place, policy.clone()));
+        }
         let Some(slot) = self.columns.get_mut(column) else {
             return Ok(());
         };
@@ -432,8 +451,19 @@ mod tests {
         plan.merge(2, 0, Action::Mask(Mask::Redact), 2, &a).unwrap();
         plan.merge(2, 1, Action::Inspect, 0, &a).unwrap();
         plan.merge(2, 1, Action::Inspect, 1, &b).unwrap();
-        assert_eq!(plan.columns, [ColumnPlan::Mask(Mask::Null, b), ColumnPlan::Inspect(vec![0, 1])]);
+        assert_eq!(plan.columns, [ColumnPlan::Mask(Mask::Null, b.clone()), ColumnPlan::Inspect(vec![0, 1])]);
+        assert_eq!(plan.touching().collect::<Vec<_>>(), [&a, &b]);
         assert!(plan.merge(2, 2, Action::Keep, 0, &a).is_err());
         assert!(plan.merge(2, 0, Action::Deny("no".into()), 0, &a).is_err());
+    }
+
+    #[test]
+    fn a_policy_whose_every_wish_another_overrides_touches_nothing() {
+        let (a, b, c): (Arc<str>, Arc<str>, Arc<str>) = ("a".into(), "b".into(), "c".into());
+        let mut plan = RowPlan::default();
+        plan.merge(1, 0, Action::Inspect, 0, &a).unwrap();
+        plan.merge(1, 0, Action::Keep, 1, &c).unwrap();
+        plan.merge(1, 0, Action::Mask(Mask::Null), 2, &b).unwrap();
+        assert_eq!(plan.touching().collect::<Vec<_>>(), [&b]);
     }
 }

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::audit::Subject;
+
 /// Who connected: a person, a CI job or an agent, as the listener authenticated them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Principal {
@@ -58,4 +60,15 @@ pub struct Session {
     pub client_address: SocketAddr,
     /// The justification given when the session was opened, if any.
     pub reason: Option<String>,
+}
+
+impl Session {
+    /// What its events are about.
+    pub fn subject(&self) -> Subject {
+        Subject {
+            session: self.id.clone(),
+            principal: self.principal.name.as_str().into(),
+            target: self.target.name.as_str().into(),
+        }
+    }
 }

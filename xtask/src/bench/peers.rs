@@ -21,6 +21,12 @@ pub(super) enum Peer {
     PgBouncer,
     /// The gateway without policies and without audit.
     Open,
+    /// The gateway without policies, with the audit at interval durability.
+    Audited,
+    /// The same, at strict durability.
+    Strict,
+    /// The same at interval durability, and with results recorded.
+    Recorded,
     /// The gateway with three policies and the audit.
     Guarded,
     /// The gateway with a policy that masks one column of the wide table.
@@ -34,6 +40,9 @@ pub(super) struct Peers {
     bouncer: Running,
     bouncer_port: u16,
     open: Gateway,
+    audited: Gateway,
+    strict: Gateway,
+    recorded: Gateway,
     guarded: Gateway,
     masked: Gateway,
     scanned: Gateway,
@@ -68,6 +77,13 @@ impl Peers {
             bouncer,
             bouncer_port,
             open: Gateway::start(plain())?,
+            audited: Gateway::start(Options { more: String::new(), ..plain() })?,
+            strict: Gateway::start(Options { more: "[audit]\ndurability = \"strict\"\n".into(), ..plain() })?,
+            recorded: Gateway::start(Options {
+                more: "[recordings]\nmax_mib = 1048576\n".into(),
+                target: "record = \"results\"\n".into(),
+                ..plain()
+            })?,
             guarded: Gateway::start(guarded)?,
             masked: Gateway::start(masked)?,
             scanned: Gateway::start(scanned)?,
@@ -81,12 +97,15 @@ impl Peers {
         match peer {
             Peer::Direct => (self.server_port, postgres::ROLE, postgres::PASSWORD),
             Peer::PgBouncer => (self.bouncer_port, "alice", PASSWORD),
-            Peer::Open | Peer::Guarded | Peer::Masked | Peer::Scanned => (self.gateway(peer).port, "alice", PASSWORD),
+            _ => (self.gateway(peer).port, "alice", PASSWORD),
         }
     }
 
     fn gateway(&self, peer: Peer) -> &Gateway {
         match peer {
+            Peer::Audited => &self.audited,
+            Peer::Strict => &self.strict,
+            Peer::Recorded => &self.recorded,
             Peer::Guarded => &self.guarded,
             Peer::Masked => &self.masked,
             Peer::Scanned => &self.scanned,
@@ -99,7 +118,7 @@ impl Peers {
         match peer {
             Peer::Direct => Ok(0.0),
             Peer::PgBouncer => cpu_micros(self.bouncer.id()),
-            Peer::Open | Peer::Guarded | Peer::Masked | Peer::Scanned => cpu_micros(self.gateway(peer).id()),
+            _ => cpu_micros(self.gateway(peer).id()),
         }
     }
 

@@ -24,18 +24,21 @@ const AIMS: &[(&str, Peer, Peer, f64, f64)] = &[
     ("new connections, SCRAM on both sides", Peer::Open, Peer::PgBouncer, 1.0, f64::INFINITY),
 ];
 
-fn name(peer: Peer) -> &'static str {
+pub(super) fn name(peer: Peer) -> &'static str {
     match peer {
         Peer::Direct => "direct",
         Peer::PgBouncer => "PgBouncer, session mode",
         Peer::Open => "Portcullis, no policy",
+        Peer::Audited => "Portcullis, no policy, audit (interval)",
+        Peer::Strict => "Portcullis, no policy, audit (strict)",
+        Peer::Recorded => "Portcullis, no policy, audit, results recorded",
         Peer::Guarded => "Portcullis, block + approve + mask, audit",
         Peer::Masked => "Portcullis, one column masked",
         Peer::Scanned => "Portcullis, every text column scanned",
     }
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+pub(super) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
@@ -50,8 +53,8 @@ pub(super) fn write(
     results: &[(&Workload, Rounds)],
     calls: &[(String, String)],
     parked: f64,
-    rounds: usize,
-    seconds: &str,
+    evidence: &str,
+    (rounds, seconds): (usize, &str),
 ) -> String {
     let mut out = format!(
         "# Benchmarks\n\n`cargo xtask bench` wrote this page. Every figure is a median over {rounds} rounds of {seconds} s; in each round all \
@@ -83,7 +86,7 @@ pub(super) fn write(
         let _ = writeln!(out, "| {what} | {figure} |");
     }
     let _ = write!(out, "\nA session that does nothing, with three policies: {parked:.0} KiB (aim: at most 64).\n\n");
-    out + &aims(results)
+    out + evidence + &aims(results)
 }
 
 fn aims(results: &[(&Workload, Rounds)]) -> String {

@@ -131,7 +131,7 @@ impl facts::HostCommand for Host {
 
 impl facts::HostSqlStatement for Host {
     fn dialect(&mut self, s: Resource<facts::SqlStatement>) -> Result<String> {
-        Ok(self.statement(&s)?.dialect.into())
+        Ok(self.statement(&s)?.dialect.to_string())
     }
 
     fn verb(&mut self, s: Resource<facts::SqlStatement>) -> Result<String> {

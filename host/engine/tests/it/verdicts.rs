@@ -50,7 +50,7 @@ fn a_session_opens_or_does_not() {
 #[test]
 fn a_policy_reads_all_facts() {
     let statement = SqlStatement {
-        dialect: "postgres",
+        dialect: "postgres".into(),
         verb: "DELETE".into(),
         effects: Effects::READ | Effects::WRITE | Effects::OPAQUE,
         relations: vec![Relation { schema: "s".into(), name: "t".into(), effects: Effects::WRITE }],

@@ -4,15 +4,18 @@ use std::collections::BTreeSet;
 
 use portcullis_engine::Capability;
 
-use super::model::{Admin, File, Postgres, Target, TargetTls, Token, User};
-use super::problem::{Report, at, nearest};
+use super::model::{Admin, Approvals, File, Postgres, Record, Target, TargetTls, Token, User, Webhook};
+use super::problem::{Report, Step, at, nearest};
+use crate::address::{Address, is_this_machine};
 use crate::password::Verifier;
 
 /// Reports everything that is wrong in the file by itself; no other file is read.
 pub(crate) fn check(file: &File, report: &mut Report) {
-    names(report, "user", file.users.iter().map(|user| user.name.as_str()));
-    names(report, "target", file.targets.iter().map(|target| target.name.as_str()));
-    names(report, "policy", file.policies.iter().map(|policy| policy.name.as_str()));
+    names(report, &["user"], file.users.iter().map(|user| user.name.as_str()));
+    names(report, &["target"], file.targets.iter().map(|target| target.name.as_str()));
+    names(report, &["policy"], file.policies.iter().map(|policy| policy.name.as_str()));
+    names(report, &["audit", "sink"], file.audit.sinks.iter().map(|sink| sink.name.as_str()));
+    names(report, &["approvals", "webhook"], file.approvals.webhooks.iter().map(|webhook| webhook.name.as_str()));
     postgres(&file.postgres, report);
     if file.users.is_empty() {
         report.error(
@@ -34,7 +37,13 @@ pub(crate) fn check(file: &File, report: &mut Report) {
     if let Some(item) = &file.admin {
         admin(item, report);
     }
+    approvals(&file.approvals, file.admin.as_ref(), report);
     limits(file, report);
+    audit(file, report);
+    if file.recordings.max_mib == 0 {
+        let hint = "at least 1; a target without recordings has `record = \"none\"`";
+        report.error(at!["recordings", "max_mib"], "no recording could hold anything", hint);
+    }
     if let Err(error) = file.log.level.parse::<tracing_subscriber::EnvFilter>() {
         report.error(
             at!["log", "level"],
@@ -44,18 +53,19 @@ pub(crate) fn check(file: &File, report: &mut Report) {
     }
 }
 
-fn names<'a>(report: &mut Report, list: &str, names: impl Iterator<Item = &'a str>) {
+fn names<'a>(report: &mut Report, list: &[&str], names: impl Iterator<Item = &'a str>) {
     let mut seen = BTreeSet::new();
+    let (header, what) = (list.join("."), list.last().copied().unwrap_or_default());
     for (i, name) in names.enumerate() {
-        let place = at![list, i, "name"];
+        let place = list.iter().map(|key| Step::from(*key)).chain(at![i, "name"]).collect();
         if name.is_empty() || name.len() > 63 || name.chars().any(char::is_control) {
             report.error(
                 place,
-                format!("the {list}'s name is empty, too long or holds control characters"),
+                format!("the {what}'s name is empty, too long or holds control characters"),
                 "use 1 to 63 bytes",
             );
         } else if !seen.insert(name) {
-            report.error(place, format!("there are two [[{list}]] named `{name}`"), "give each its own name");
+            report.error(place, format!("there are two [[{header}]] named `{name}`"), "give each its own name");
         }
     }
 }
@@ -158,13 +168,19 @@ fn target(i: usize, target: &Target, file: &File, report: &mut Report) {
         if target.ca.is_some() {
             report.error(at!["target", i, "ca"], "`ca` has no effect with `tls = \"disable\"`", "remove one of them");
         }
-        let local =
-            target.host == "localhost" || target.host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
-        if !local {
+        if !is_this_machine(&target.host) {
             let message = format!("queries, results and the login of `{name}` travel in plain text to {}", target.host);
             report.warn(at!["target", i, "tls"], message, "use `tls = \"verify-full\"`");
         }
     }
+    if target.record != Record::None && !file.audit.enabled {
+        let hint = "remove `enabled = false` in [audit]; it tells what is recorded, and that it is whole";
+        report.error(at!["target", i, "record"], "a recording needs the audit, which is off", hint);
+    }
+    column_labels(i, target, report);
+}
+
+fn column_labels(i: usize, target: &Target, report: &mut Report) {
     for (column, labels) in &target.column_labels {
         if column.split('.').count() != 3 || column.split('.').any(str::is_empty) {
             let hint = "write \"schema.table.column\"; a part may be `*`, as in \"public.*.email\"";
@@ -207,11 +223,21 @@ fn policies(file: &File, report: &mut Report) {
 }
 
 fn admin(admin: &Admin, report: &mut Report) {
-    if !admin.listen.ip().is_loopback() && !admin.plaintext {
-        let hint =
-            "listen on a loopback address behind something that speaks TLS, or say `plaintext = true` in [admin]";
+    if !admin.listen.ip().is_loopback() && !admin.plaintext && admin.tls.is_none() {
+        let hint = "add [admin.tls], or listen on a loopback address behind something that speaks TLS, or say \
+                    `plaintext = true` in [admin]";
         let message = format!("other machines reach {}, and tokens travel there in plain text", admin.listen);
         report.error(at!["admin", "listen"], message, hint);
+    }
+    if admin.plaintext && admin.tls.is_some() {
+        report.error(at!["admin", "plaintext"], "`plaintext` is set, and so is [admin.tls]", "remove one of them");
+    }
+    if let Some(url) = &admin.public_url {
+        let read = Address::guarded(url);
+        let read = if url.contains('?') { Err("this URL has a query") } else { read };
+        if let Err(why) = read {
+            report.error(at!["admin", "public_url"], why, "write such as \"https://gate.example:9432\"");
+        }
     }
     if admin.tokens.is_empty() {
         report.warn(at!["admin", "listen"], "there is no [[admin.token]], so nobody can use it", "add one");
@@ -231,6 +257,38 @@ fn admin(admin: &Admin, report: &mut Report) {
             let hint = "`printf %s \"$TOKEN\" | sha256sum` prints one";
             report.error(at!["admin", "token", i, "sha256"], "this is not a SHA-256 in hexadecimal", hint);
         }
+    }
+}
+
+fn approvals(approvals: &Approvals, admin: Option<&Admin>, report: &mut Report) {
+    let tokens = admin.map_or(&[][..], |admin| &admin.tokens);
+    for (i, group) in approvals.break_glass.iter().enumerate() {
+        if !tokens.iter().any(|token| token.groups.contains(group)) {
+            let message = format!("no [[admin.token]] is in the group `{group}`, so nobody may break glass by it");
+            report.warn(at!["approvals", "break_glass", i], message, "name a group of somebody's token");
+        }
+    }
+    for (i, webhook) in approvals.webhooks.iter().enumerate() {
+        reviewer(i, webhook, admin, tokens, report);
+    }
+}
+
+/// A webhook with a reviewer carries links that decide in their name.
+fn reviewer(i: usize, webhook: &Webhook, admin: Option<&Admin>, tokens: &[Token], report: &mut Report) {
+    let Some(reviewer) = &webhook.reviewer else { return };
+    let place = at!["approvals", "webhook", i, "reviewer"];
+    let mut theirs = tokens.iter().filter(|token| token.name == *reviewer).peekable();
+    if theirs.peek().is_none() {
+        let near = nearest(reviewer, tokens.iter().map(|token| token.name.as_str()));
+        let hint = near.map_or("add one for them".into(), |near| format!("did you mean `{near}`?"));
+        report.error(place.clone(), format!("there is no [[admin.token]] named `{reviewer}`"), &hint);
+    } else if !theirs.any(|token| token.role.decides()) {
+        let message = format!("the role of `{reviewer}` decides no approvals");
+        report.error(place.clone(), message, "it takes the role `approver` or `operator`");
+    }
+    if admin.is_none_or(|admin| admin.public_url.is_none()) {
+        let hint = "set `public_url` in [admin], or remove `reviewer`: the messages then carry no links";
+        report.error(place, "links need to know where people reach the gateway", hint);
     }
 }
 
@@ -263,6 +321,9 @@ fn limits(file: &File, report: &mut Report) {
             report.error(at!["limits", key], format!("`{key}` is larger than any message"), "at most 2147483647");
         }
     }
+}
+
+fn audit(file: &File, report: &mut Report) {
     let audit = &file.audit;
     if audit.interval_ms == 0 || audit.interval_ms > 60_000 {
         report.error(
@@ -273,6 +334,9 @@ fn limits(file: &File, report: &mut Report) {
     }
     if audit.queue == 0 {
         report.error(at!["audit", "queue"], "no event could wait to be written", "at least 1");
+    }
+    if audit.checkpoint_s == 0 || audit.checkpoint_s > 3600 {
+        report.error(at!["audit", "checkpoint_s"], "`checkpoint_s` is out of range", "from 1 to 3600");
     }
     if !audit.enabled {
         report.warn(

@@ -1,6 +1,7 @@
 //! The configuration file: read, checked in one pass, and resolved to what the parts of the gateway take.
 
 mod check;
+mod deliveries;
 mod model;
 mod policies;
 mod problem;
@@ -11,22 +12,28 @@ mod tls;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
-pub(crate) use tests::scratch;
+pub(crate) use tests::{loaded_good, scratch};
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use portcullis_deliver::{Sink, Webhook};
 use portcullis_engine::{LoadError, PolicySpec};
+use portcullis_store::SigningKey;
 use rustls::RootCertStore;
 use rustls::sign::CertifiedKey;
 use secrecy::zeroize::Zeroizing;
 
-pub(crate) use model::{Durability, File, LogFormat, PolicyMode, Role, TargetTls};
+pub(crate) use model::{
+    Audit, Durability, File, LogFormat, OnFailure, OnLimit, PolicyMode, Record, Recordings, Role, TargetTls,
+};
 pub(crate) use problem::Problem;
 use problem::{Report, at};
-pub(crate) use tls::{Certificate, server as tls_server};
+pub(crate) use resolve::from_hex;
+pub(crate) use secret::read as read_file;
+pub(crate) use tls::{Certificate, HTTP, POSTGRESQL, server as tls_server};
 
 /// Configuration files are not larger than this.
 const MAX_CONFIG_BYTES: u64 = 4 << 20;
@@ -44,8 +51,16 @@ pub(crate) struct Loaded {
     pub(crate) proxy: portcullis_proxy::Config,
     /// The listener's certificate and the authorities of clients.
     pub(crate) tls: Option<(Arc<CertifiedKey>, Option<RootCertStore>)>,
+    /// The HTTP interface's certificate.
+    pub(crate) admin_tls: Option<Arc<CertifiedKey>>,
     /// Who may use the HTTP interface.
     pub(crate) tokens: Vec<AdminToken>,
+    /// The key that signs the log, if the file names one.
+    pub(crate) signing_key: Option<SigningKey>,
+    /// Where the audit goes besides the store.
+    pub(crate) sinks: Vec<Sink>,
+    /// Who is told of approval requests.
+    pub(crate) webhooks: Vec<Webhook>,
     /// The key of the `hash` mask, if the file names one.
     pub(crate) masking_key: Option<Zeroizing<Vec<u8>>>,
     /// The policies.
@@ -60,6 +75,7 @@ pub(crate) struct AdminToken {
     pub(crate) groups: Vec<String>,
     pub(crate) role: Role,
     pub(crate) sha256: [u8; 32],
+    pub(crate) break_glass: bool,
 }
 
 /// A configuration that cannot be used: every reason, with its place.
@@ -110,7 +126,11 @@ pub(crate) fn load(path: &Path, watched: &mut BTreeSet<PathBuf>) -> Result<Loade
     check::check(&file, &mut report);
     let tls = resolve::listener_tls(&file, base, &mut report);
     let proxy = resolve::proxy(&file, base, &mut report);
+    let admin_tls = resolve::admin_tls(&file, base, &mut report);
     let tokens = resolve::tokens(&file, base, &mut report);
+    let signing_key = resolve::signing_key(&file, base, &mut report);
+    let sinks = deliveries::sinks(&file, base, &mut report);
+    let webhooks = deliveries::webhooks(&file, base, &mut report);
     let masking_key = resolve::masking_key(&file, base, &mut report);
     let policies = policies::read(&file, base, watched, &mut report);
     let Report { errors, warnings, .. } = report;
@@ -118,7 +138,22 @@ pub(crate) fn load(path: &Path, watched: &mut BTreeSet<PathBuf>) -> Result<Loade
         return Err(Refused(errors));
     }
     let (data_dir, path) = (base.join(&file.data_dir), path.to_owned());
-    Ok(Loaded { text, path, file, data_dir, proxy, tls, tokens, masking_key, policies, warnings })
+    Ok(Loaded {
+        text,
+        path,
+        file,
+        data_dir,
+        proxy,
+        tls,
+        admin_tls,
+        tokens,
+        signing_key,
+        sinks,
+        webhooks,
+        masking_key,
+        policies,
+        warnings,
+    })
 }
 
 impl Loaded {
@@ -147,13 +182,14 @@ fn tables() -> Vec<String> {
 }
 
 fn watch(file: &File, base: &Path, watched: &mut BTreeSet<PathBuf>) {
-    let tls = file.postgres.tls.iter();
-    let secrets = tls.clone().map(|tls| &tls.key);
+    let (tls, admin_tls) = (file.postgres.tls.iter(), file.admin.iter().filter_map(|admin| admin.tls.as_ref()));
+    let secrets = tls.clone().map(|tls| &tls.key).chain(admin_tls.clone().map(|tls| &tls.key));
     let secrets = secrets.chain(file.targets.iter().filter_map(|target| target.password.as_ref()));
     let secrets =
         secrets.chain(file.admin.iter().flat_map(|admin| &admin.tokens).filter_map(|token| token.token.as_ref()));
     watched.extend(secrets.filter_map(|secret| secret.path(base)));
     watched
         .extend(tls.flat_map(|tls| [Some(&tls.certificate), tls.client_ca.as_ref()]).flatten().map(|p| base.join(p)));
+    watched.extend(admin_tls.map(|tls| base.join(&tls.certificate)));
     watched.extend(file.targets.iter().filter_map(|target| target.ca.as_ref()).map(|p| base.join(p)));
 }

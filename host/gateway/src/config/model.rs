@@ -16,7 +16,7 @@ use super::secret::SecretRef;
 #[serde(deny_unknown_fields)]
 #[schemars(title = "portcullis.toml")]
 pub(crate) struct File {
-    /// Where the gateway keeps its store, its masking key and compiled policies. Created for the gateway's user only.
+    /// Where the gateway keeps its store, its recordings, its keys and compiled policies. Created for the gateway's user only.
     pub(crate) data_dir: PathBuf,
     /// Where PostgreSQL clients connect.
     pub(crate) postgres: Postgres,
@@ -29,10 +29,16 @@ pub(crate) struct File {
     /// The policies that targets name.
     #[serde(default, rename = "policy")]
     pub(crate) policies: Vec<Policy>,
-    /// What is recorded, and how durably.
+    /// What is recorded, how durably, how long, and where else it goes.
     #[serde(default)]
     pub(crate) audit: Audit,
-    /// The HTTP interface for reviewers, auditors and operators. Without this section there is none.
+    /// The bounds of recordings of what clients see. Whether a target's sessions are recorded says its `record`.
+    #[serde(default)]
+    pub(crate) recordings: Recordings,
+    /// Who may approve in an emergency, and who is told of requests.
+    #[serde(default)]
+    pub(crate) approvals: Approvals,
+    /// The HTTP interface for readers, approvers and operators. Without this section there is none.
     pub(crate) admin: Option<Admin>,
     /// The bounds of everything that a peer could make grow or last.
     #[serde(default)]
@@ -126,6 +132,22 @@ pub(crate) struct Target {
     /// Labels of columns, each by `schema.table.column`, where a part may be `*`.
     #[serde(default)]
     pub(crate) column_labels: BTreeMap<String, Vec<String>>,
+    /// How much of what this target's clients see is recorded.
+    #[serde(default)]
+    pub(crate) record: Record,
+}
+
+/// How much of what a target's clients see is recorded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Record {
+    /// Nothing beyond the audit.
+    #[default]
+    None,
+    /// Commands, how they ended, errors and notices, with their timing.
+    Commands,
+    /// That, and every result as the client saw it.
+    Results,
 }
 
 /// How the connection to a server is protected.
@@ -189,11 +211,11 @@ pub(crate) struct PolicyLimits {
     pub(crate) state_entries: Option<u32>,
 }
 
-/// What is recorded, and how durably.
+/// What is recorded, how durably, how long, and where else it goes.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Audit {
-    /// Record sessions and commands. Approvals are kept in any case.
+    /// Record sessions and commands. Approvals and recordings are noted in any case.
     pub(crate) enabled: bool,
     /// When an event counts as recorded.
     pub(crate) durability: Durability,
@@ -201,12 +223,95 @@ pub(crate) struct Audit {
     pub(crate) interval_ms: u64,
     /// Events that may wait to be written. When that many wait, commands wait too.
     pub(crate) queue: usize,
+    /// What becomes of commands while the log cannot be written.
+    pub(crate) on_failure: OnFailure,
+    /// Record the bound parameters of commands, too. They may hold what nobody should read in a log.
+    pub(crate) parameters: bool,
+    /// The key that signs the log: `env:NAME` or `file:path`, Ed25519 in PEM (PKCS #8). Without it one is made at the first start and
+    /// kept in `data_dir`.
+    pub(crate) signing_key: Option<SecretRef>,
+    /// The longest time from an event to a signature that covers it, in seconds.
+    pub(crate) checkpoint_s: u64,
+    /// Events older than this many days are removed; 0 keeps them for ever.
+    pub(crate) keep_days: u64,
+    /// The oldest events are removed while the log is larger, in MiB; 0 for no bound.
+    pub(crate) keep_mib: u64,
+    /// Where else events and signatures go.
+    #[serde(rename = "sink")]
+    pub(crate) sinks: Vec<Sink>,
 }
 
 impl Default for Audit {
     fn default() -> Self {
-        Self { enabled: true, durability: Durability::Interval, interval_ms: 50, queue: 65_536 }
+        Self {
+            enabled: true,
+            durability: Durability::Interval,
+            interval_ms: 50,
+            queue: 65_536,
+            on_failure: OnFailure::Refuse,
+            parameters: false,
+            signing_key: None,
+            checkpoint_s: 1,
+            keep_days: 0,
+            keep_mib: 0,
+            sinks: Vec::new(),
+        }
     }
+}
+
+/// What becomes of commands while the log cannot be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum OnFailure {
+    /// They are refused.
+    Refuse,
+    /// They run unrecorded. How many events were lost is recorded as soon as the log can be written again.
+    Continue,
+}
+
+/// A place outside of `data_dir` where events and signatures go, each at least once.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Sink {
+    /// Its name: how far it has come is kept under it.
+    pub(crate) name: String,
+    /// Where to: `file:path`, `syslog+udp://host:port`, `syslog+tcp://host:port`, `syslog+unix:/path`, or an `https://` URL that takes
+    /// POST requests. `http://` goes to this machine only.
+    pub(crate) to: String,
+    /// What goes there.
+    #[serde(default)]
+    pub(crate) send: SinkContent,
+    /// The form of events.
+    #[serde(default)]
+    pub(crate) format: SinkFormat,
+    /// For a URL: a bearer token that it is sent, `env:NAME` or `file:path`.
+    pub(crate) token: Option<SecretRef>,
+    /// For a URL: the authorities that may vouch for the server, PEM. Without it, those of the operating system.
+    pub(crate) ca: Option<PathBuf>,
+}
+
+/// What goes to a sink.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum SinkContent {
+    /// What happened.
+    #[default]
+    Events,
+    /// The log's signatures: kept elsewhere, they show whether the log was cut or replaced.
+    Checkpoints,
+    /// Both.
+    Both,
+}
+
+/// The form of the events of a sink.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum SinkFormat {
+    /// The lines of `portcullis audit export`, which `portcullis audit verify` can check.
+    #[default]
+    Jsonl,
+    /// The Open Cybersecurity Schema Framework's, for collectors that know it.
+    Ocsf,
 }
 
 /// When an event counts as recorded.
@@ -219,18 +324,108 @@ pub(crate) enum Durability {
     Strict,
 }
 
-/// The HTTP interface for reviewers, auditors and operators.
+/// The bounds of recordings of what clients see.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Recordings {
+    /// The largest recording of one session, compressed, in MiB.
+    pub(crate) max_mib: u64,
+    /// What happens when a recording is as large as it may be.
+    pub(crate) on_limit: OnLimit,
+    /// What happens when a recording cannot be written.
+    pub(crate) on_failure: OnLimit,
+    /// Recordings that ended longer ago than this many days are removed; 0 keeps them for ever.
+    pub(crate) keep_days: u64,
+    /// The oldest recordings are removed while all of them together are larger, in MiB; 0 for no bound.
+    pub(crate) keep_mib: u64,
+}
+
+impl Default for Recordings {
+    fn default() -> Self {
+        Self { max_mib: 1024, on_limit: OnLimit::End, on_failure: OnLimit::End, keep_days: 0, keep_mib: 0 }
+    }
+}
+
+/// What happens to a session whose recording cannot go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum OnLimit {
+    /// It is ended.
+    End,
+    /// It goes on unrecorded; its client is told, and the audit says so.
+    Stop,
+}
+
+/// Who may approve in an emergency, and who is told of requests.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Approvals {
+    /// The groups whose members, as `[[admin.token]]` names them, may approve any request alone, their own included. It takes a
+    /// justification, and is recorded and logged as breaking glass.
+    pub(crate) break_glass: Vec<String>,
+    /// Who is told of requests and of how they end.
+    #[serde(rename = "webhook")]
+    pub(crate) webhooks: Vec<Webhook>,
+}
+
+/// Someone, or a channel, that is told of approval requests and of how they end, by a POST request for each.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Webhook {
+    /// Its name: how far it has come is kept under it.
+    pub(crate) name: String,
+    /// Where to: an `https://` URL, or `env:NAME` or `file:path` that holds one, since whoever knows some services' URLs may write
+    /// there. `http://` goes to this machine only.
+    pub(crate) url: String,
+    /// The form of the messages.
+    #[serde(default)]
+    pub(crate) format: WebhookFormat,
+    /// The secret that signs the messages, `env:NAME` or `file:path`, so that the receiver can tell them from others'.
+    pub(crate) secret: Option<SecretRef>,
+    /// Who reads the messages: the name of an `[[admin.token]]` with the role approver or operator. They then carry links that decide
+    /// in this name, once. Needs `admin.public_url`. Leave it out where others read the messages, too.
+    pub(crate) reviewer: Option<String>,
+    /// The authorities that may vouch for the server, PEM. Without it, those of the operating system.
+    pub(crate) ca: Option<PathBuf>,
+}
+
+/// The form of a webhook's messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum WebhookFormat {
+    /// For programs.
+    #[default]
+    Json,
+    /// For Slack's incoming webhooks, and what understands the same.
+    Slack,
+}
+
+/// The HTTP interface for readers, approvers and operators.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Admin {
-    /// The address to listen on. It speaks HTTP without TLS, so it is to be a loopback address.
+    /// The address to listen on. Without `[admin.tls]` it speaks HTTP without TLS, so it is to be a loopback address then.
     pub(crate) listen: SocketAddr,
-    /// Listen on an address that other machines reach. Tokens can be read on the way, unless something else protects it.
+    /// Listen without TLS on an address that other machines reach. Tokens can be read on the way, unless something else protects it.
     #[serde(default)]
     pub(crate) plaintext: bool,
+    /// The listener's side of TLS.
+    pub(crate) tls: Option<AdminTls>,
+    /// Where people reach this interface, such as `https://gate.example:9432`: links in webhooks begin with it.
+    pub(crate) public_url: Option<String>,
     /// Who may use it.
     #[serde(default, rename = "token")]
     pub(crate) tokens: Vec<Token>,
+}
+
+/// The HTTP interface's side of TLS. Certificate and key are read again when they change.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AdminTls {
+    /// The certificate chain, PEM.
+    pub(crate) certificate: PathBuf,
+    /// Its private key, PEM: `env:NAME` or `file:path`.
+    pub(crate) key: SecretRef,
 }
 
 /// Someone who may use the HTTP interface.
@@ -254,12 +449,28 @@ pub(crate) struct Token {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Role {
+    /// See everything, decide nothing.
+    Reader,
     /// See and decide approvals.
-    Reviewer,
-    /// See sessions and approvals.
-    Auditor,
+    Approver,
     /// Everything, ending sessions and reloading included.
     Operator,
+}
+
+impl Role {
+    /// Its name in the file.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Reader => "reader",
+            Self::Approver => "approver",
+            Self::Operator => "operator",
+        }
+    }
+
+    /// Whether it decides approvals.
+    pub(crate) fn decides(self) -> bool {
+        matches!(self, Self::Approver | Self::Operator)
+    }
 }
 
 /// The bounds of everything that a peer could make grow or last.

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_proxy::{Config, Limits, PgTarget, UpstreamTls, User};
+use portcullis_store::SigningKey;
+use portcullis_verdict::RecordLevel;
 use rustls::RootCertStore;
 use rustls::sign::CertifiedKey;
 use secrecy::zeroize::Zeroizing;
 use sha2::{Digest, Sha256};
 
 use super::AdminToken;
-use super::model::{self, File, TargetTls};
+use super::model::{self, File, Record, TargetTls};
 use super::problem::{Report, Step, at};
 use super::secret::{SecretRef, is_world_readable};
 use super::tls;
@@ -71,6 +73,11 @@ fn target(i: usize, target: &model::Target, base: &Path, report: &mut Report) ->
         tls,
         column_labels: target.column_labels.clone().into_iter().collect(),
         max_sessions: target.max_sessions,
+        record: match target.record {
+            Record::None => RecordLevel::None,
+            Record::Commands => RecordLevel::Commands,
+            Record::Results => RecordLevel::Results,
+        },
     })
 }
 
@@ -110,6 +117,25 @@ pub(super) fn listener_tls(
     Some((certified, client_ca))
 }
 
+/// The HTTP interface's certificate.
+pub(super) fn admin_tls(file: &File, base: &Path, report: &mut Report) -> Option<Arc<CertifiedKey>> {
+    let tls = file.admin.as_ref()?.tls.as_ref()?;
+    let place = |key| at!["admin", "tls", key];
+    warn_if_open(&tls.key, base, &place("key"), report);
+    let key = tls.key.bytes(base).map_err(|why| report.error(place("key"), why, "")).ok()?;
+    let certified = tls::certified(&base.join(&tls.certificate), &key);
+    certified.map_err(|why| report.error(place("certificate"), why, "")).ok()
+}
+
+/// The key that signs the log, if the file names one.
+pub(super) fn signing_key(file: &File, base: &Path, report: &mut Report) -> Option<SigningKey> {
+    let reference = file.audit.signing_key.as_ref()?;
+    let place = at!["audit", "signing_key"];
+    warn_if_open(reference, base, &place, report);
+    let pem = reference.text(base).map_err(|why| report.error(place.clone(), why, "")).ok()?;
+    SigningKey::from_pem(&pem).map_err(|why| report.error(place, format!("{reference}: {why}"), "")).ok()
+}
+
 /// Who may use the HTTP interface; tokens are kept as their digests only.
 pub(super) fn tokens(file: &File, base: &Path, report: &mut Report) -> Vec<AdminToken> {
     let mut tokens: Vec<AdminToken> = Vec::new();
@@ -135,7 +161,8 @@ pub(super) fn tokens(file: &File, base: &Path, report: &mut Report) -> Vec<Admin
             report.error(at!["admin", "token", i, "name"], message, "give each entry its own: a token has one role");
         }
         let (name, groups) = (token.name.clone(), token.groups.clone());
-        tokens.push(AdminToken { name, groups, role: token.role, sha256 });
+        let break_glass = groups.iter().any(|group| file.approvals.break_glass.contains(group));
+        tokens.push(AdminToken { name, groups, role: token.role, sha256, break_glass });
     }
     tokens
 }
@@ -153,7 +180,8 @@ pub(super) fn masking_key(file: &File, base: &Path, report: &mut Report) -> Opti
     None
 }
 
-fn warn_if_open(reference: &SecretRef, base: &Path, place: &[Step], report: &mut Report) {
+/// Warns of a secret in a file that is everybody's to read.
+pub(super) fn warn_if_open(reference: &SecretRef, base: &Path, place: &[Step], report: &mut Report) {
     if let Some(path) = reference.path(base).filter(|path| is_world_readable(path)) {
         let shown = path.display();
         report.warn(
@@ -165,7 +193,7 @@ fn warn_if_open(reference: &SecretRef, base: &Path, place: &[Step], report: &mut
 }
 
 /// The 32 bytes of a SHA-256 in hexadecimal.
-pub(super) fn from_hex(text: &str) -> Option<[u8; 32]> {
+pub(crate) fn from_hex(text: &str) -> Option<[u8; 32]> {
     let digits: Vec<u8> = text.chars().map(|c| c.to_digit(16).map(|d| d as u8)).collect::<Option<_>>()?;
     let bytes: Vec<u8> = digits.as_chunks::<2>().0.iter().map(|[high, low]| high << 4 | low).collect();
     if digits.len() == 64 { bytes.try_into().ok() } else { None }

@@ -45,7 +45,7 @@ settings = {{ level = 2 }}
 listen = "127.0.0.1:9432"
 [[admin.token]]
 name = "bob"
-role = "reviewer"
+role = "approver"
 token = "file:token"
 "#
     )
@@ -63,8 +63,24 @@ fn load_text(text: &str) -> Result<Loaded, Refused> {
         std::fs::write(dir.join(secret), format!("{secret} s3cret\n")).unwrap();
         std::fs::set_permissions(dir.join(secret), PermissionsExt::from_mode(0o600)).unwrap();
     }
+    let certified = rcgen::generate_simple_self_signed(["gate.example".to_owned()]).unwrap();
+    let pems = [
+        ("cert.pem", certified.cert.pem()),
+        ("cert.key", certified.signing_key.serialize_pem()),
+        ("sign.pem", SigningKey::generate().to_pem()),
+        ("url", "https://chat.example/s3cret\n".into()),
+    ];
+    for (file, text) in pems {
+        std::fs::write(dir.join(file), text).unwrap();
+        std::fs::set_permissions(dir.join(file), PermissionsExt::from_mode(0o600)).unwrap();
+    }
     std::fs::write(dir.join("portcullis.toml"), text).unwrap();
     load(&dir.join("portcullis.toml"), &mut BTreeSet::new())
+}
+
+/// [`good`], loaded.
+pub(crate) fn loaded_good() -> Loaded {
+    load_text(&good()).unwrap()
 }
 
 fn refusal(text: &str) -> String {
@@ -93,6 +109,120 @@ fn a_good_configuration_is_resolved() {
     let digest: [u8; 32] =
         sha2::Digest::finalize(<sha2::Sha256 as sha2::Digest>::new_with_prefix("token s3cret")).into();
     assert_eq!(loaded.tokens[0].sha256, digest);
+}
+
+/// What [`good`] has left out: everything that leaves the gateway.
+const OUTWARD: &str = r#"
+[admin.tls]
+certificate = "cert.pem"
+key = "file:cert.key"
+[audit]
+on_failure = "continue"
+parameters = true
+signing_key = "file:sign.pem"
+[[audit.sink]]
+name = "siem"
+to = "https://siem.example/audit"
+send = "both"
+format = "ocsf"
+token = "file:token"
+ca = "cert.pem"
+[[audit.sink]]
+name = "local"
+to = "file:audit.jsonl"
+[[audit.sink]]
+name = "syslog"
+to = "syslog+tcp://127.0.0.1:514"
+send = "checkpoints"
+[recordings]
+on_limit = "stop"
+[approvals]
+break_glass = ["dba"]
+[[approvals.webhook]]
+name = "bob-chat"
+url = "file:url"
+format = "slack"
+secret = "file:token"
+reviewer = "bob"
+"#;
+
+/// [`good`] with [`OUTWARD`], and a part of both replaced.
+fn outward(from: &str, to: &str) -> String {
+    let good = good().replacen(
+        "[[admin.token]]\n",
+        "public_url = \"https://gate.example\"\n[[admin.token]]\ngroups = [\"dba\"]\n",
+        1,
+    );
+    let text = good.replacen("host =", "record = \"results\"\nhost =", 1) + OUTWARD;
+    assert!(text.contains(from), "{from}");
+    text.replacen(from, to, 1)
+}
+
+#[test]
+fn what_leaves_the_gateway_is_resolved() {
+    use portcullis_deliver::{Content, Destination, Format, WebhookFormat};
+    let loaded = load_text(&outward("", "")).unwrap();
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+    assert_eq!(loaded.proxy.targets["shop"].record, portcullis_verdict::RecordLevel::Results);
+    assert!(loaded.admin_tls.is_some() && loaded.signing_key.is_some());
+    assert!(loaded.tokens[0].break_glass);
+    let [siem, local, syslog] = &loaded.sinks[..] else { panic!("three sinks") };
+    assert!(matches!((&siem.content, &siem.format), (Content::Both, Format::Ocsf)));
+    assert!(
+        matches!(&siem.to, Destination::Http { url, token: Some(_), ca: Some(_) } if url == "https://siem.example/audit")
+    );
+    assert!(matches!(&local.to, Destination::File(path) if path.is_absolute() && path.ends_with("audit.jsonl")));
+    assert!(matches!((&syslog.content, &syslog.to), (Content::Checkpoints, Destination::Syslog(_))));
+    let [webhook] = &loaded.webhooks[..] else { panic!("one webhook") };
+    assert_eq!((&*webhook.url, webhook.reviewer.as_deref()), ("https://chat.example/s3cret", Some("bob")));
+    assert!(matches!(webhook.format, WebhookFormat::Slack) && webhook.secret.is_some());
+}
+
+#[test]
+fn each_thing_that_is_wrong_with_what_leaves_the_gateway_is_refused() {
+    let cases = [
+        (outward("parameters = true", "enabled = false"), "a recording needs the audit, which is off"),
+        (outward("\"results\"", "\"result\""), "did you mean `results`"),
+        (outward("reviewer = \"bob\"", "reviewer = \"bbo\""), "no [[admin.token]] named `bbo`"),
+        (outward("\"approver\"", "\"reader\""), "the role of `bob` decides no approvals"),
+        (outward("\"approver\"", "\"reviewer\""), "`reviewer` is not a possible value"),
+        (outward("public_url = \"https://gate.example\"", ""), "where people reach the gateway"),
+        (outward("https://gate.example", "http://gate.example"), "read on the way"),
+        (outward("https://gate.example", "https://gate.example?a"), "has a query"),
+        (outward("https://gate.example", "https://bob@gate.example"), "before `@`"),
+        (outward("name = \"local\"", "name = \"siem\""), "two [[audit.sink]] named `siem`"),
+        (outward("name = \"local\"", "name = \"\""), "the sink's name is empty"),
+        (
+            outward("[recordings]", "[[approvals.webhook]]\nname = \"bob-chat\"\nurl = \"https://a\"\n[recordings]"),
+            "two [[approvals.webhook]] named `bob-chat`",
+        ),
+        (outward("https://siem.example", "http://siem.example"), "read on the way"),
+        (outward("file:audit.jsonl", "audit.jsonl"), "no place that events can go to"),
+        (outward("syslog+tcp://127.0.0.1:514", "syslog+tcp://127.0.0.1"), "syslog+udp://host:port"),
+        (outward("syslog+tcp", "syslog"), "no place that events can go to"),
+        (
+            outward("to = \"file:audit.jsonl\"", "to = \"file:audit.jsonl\"\nca = \"cert.pem\""),
+            "`ca` has an effect for a URL only",
+        ),
+        (outward("ca = \"cert.pem\"", "ca = \"token\""), "no certificate in PEM"),
+        (outward("\"file:url\"", "\"https://user:hunter2@chat.example\""), "before `@`"),
+        (outward("\"file:url\"", "\"chat.example\""), "no URL of HTTP"),
+        (outward("file:sign.pem", "file:cert.key"), "no Ed25519 private key"),
+        (outward("key = \"file:cert.key\"", "key = \"file:token\""), "not a private key in PEM"),
+        (outward("[admin]", "[admin]\nplaintext = true"), "`plaintext` is set, and so is [admin.tls]"),
+        (outward("parameters = true", "checkpoint_s = 0"), "`checkpoint_s` is out of range"),
+        (outward("on_limit = \"stop\"", "max_mib = 0"), "no recording could hold anything"),
+    ];
+    for (text, expected) in cases {
+        let shown = refusal(&text);
+        assert!(shown.contains(expected), "{expected}: {shown}");
+        assert!(!shown.contains("hunter2") && !shown.contains("s3cret"), "{shown}");
+    }
+    // With TLS, other machines may reach the interface.
+    load_text(&outward("127.0.0.1:9432", "0.0.0.0:9432")).unwrap();
+    let loaded = load_text(&outward("break_glass = [\"dba\"]", "break_glass = [\"dbas\"]")).unwrap();
+    assert!(loaded.warnings[0].brief.contains("no [[admin.token]] is in the group `dbas`"), "{:?}", loaded.warnings);
+    assert!(!loaded.tokens[0].break_glass);
 }
 
 #[test]
@@ -185,6 +315,9 @@ fn a_secret_is_never_taken_or_shown() {
         (with("password = \"file:password\"", "password = \"hunter2"), "error"),
         (with(VERIFIER, "hunter2"), "begin"),
         (good() + "[masking]\nkey = \"hunter2\"\n", "by reference"),
+        (good() + "[[approvals.webhook]]\nname = \"a\"\nurl = \"http://chat.example/hunter2\"\n", "read on the way"),
+        (good() + "[[approvals.webhook]]\nname = \"a\"\nurl = \"https://a\"\nsecret = \"hunter2\"\n", "by reference"),
+        (good() + "[[audit.sink]]\nname = \"a\"\nto = \"https://a\"\ntoken = \"hunter2\"\n", "by reference"),
     ];
     for (text, expected) in cases {
         let shown = refusal(&text);

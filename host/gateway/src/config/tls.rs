@@ -13,8 +13,10 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use super::secret::read;
 
-/// The protocol's name in ALPN: clients that offer it are not mistaken for another protocol's.
-const ALPN: &[u8] = b"postgresql";
+/// The protocols' names in ALPN: clients that offer one are not mistaken for another protocol's.
+pub(crate) const POSTGRESQL: &[u8] = b"postgresql";
+/// HTTP/1.1 (RFC 7301 section 6).
+pub(crate) const HTTP: &[u8] = b"http/1.1";
 
 /// Files longer than this are no certificates.
 const MAX_PEM_BYTES: u64 = 4 << 20;
@@ -52,8 +54,12 @@ pub(crate) fn certified(chain: &Path, key: &[u8]) -> Result<Arc<CertifiedKey>, S
     }
 }
 
-/// The listener's side of TLS.
-pub(crate) fn server(certificate: Arc<Certificate>, client_ca: Option<RootCertStore>) -> Result<ServerConfig, String> {
+/// A listener's side of TLS.
+pub(crate) fn server(
+    certificate: Arc<Certificate>,
+    client_ca: Option<RootCertStore>,
+    protocol: &[u8],
+) -> Result<Arc<ServerConfig>, String> {
     let builder = ServerConfig::builder_with_provider(provider());
     let builder = builder.with_safe_default_protocol_versions().map_err(|error| error.to_string())?;
     let builder = match client_ca {
@@ -66,8 +72,8 @@ pub(crate) fn server(certificate: Arc<Certificate>, client_ca: Option<RootCertSt
         }
     };
     let mut config = builder.with_cert_resolver(certificate);
-    config.alpn_protocols = vec![ALPN.to_vec()];
-    Ok(config)
+    config.alpn_protocols = vec![protocol.to_vec()];
+    Ok(Arc::new(config))
 }
 
 /// The gateway's side of TLS towards a server.
@@ -75,7 +81,7 @@ pub(crate) fn client(roots: RootCertStore) -> Result<Arc<ClientConfig>, String> 
     let builder = ClientConfig::builder_with_provider(provider());
     let builder = builder.with_safe_default_protocol_versions().map_err(|error| error.to_string())?;
     let mut config = builder.with_root_certificates(roots).with_no_client_auth();
-    config.alpn_protocols = vec![ALPN.to_vec()];
+    config.alpn_protocols = vec![POSTGRESQL.to_vec()];
     Ok(Arc::new(config))
 }
 
@@ -87,6 +93,12 @@ pub(crate) fn authorities(path: &Path) -> Result<RootCertStore, String> {
         added.map_err(|error| format!("{} holds a certificate that cannot be used: {error}", path.display()))?;
     }
     Ok(roots)
+}
+
+/// The text of a PEM file whose authorities can be used.
+pub(crate) fn pem(path: &Path) -> Result<Vec<u8>, String> {
+    authorities(path)?;
+    read(path, MAX_PEM_BYTES)
 }
 
 /// The authorities that the operating system trusts.

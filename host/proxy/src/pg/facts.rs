@@ -124,7 +124,7 @@ fn statement(from: sql::Statement) -> verdict::SqlStatement {
     let relation = |r: sql::Relation| verdict::Relation { schema: r.schema, name: r.name, effects: effects(r.effects) };
     let column = |c: sql::ColumnRef| verdict::ColumnRef { schema: c.schema, relation: c.relation, name: c.name };
     verdict::SqlStatement {
-        dialect: "postgres",
+        dialect: "postgres".into(),
         verb: from.verb,
         effects: effects(from.effects),
         relations: from.relations.into_iter().map(relation).collect(),

@@ -2,25 +2,34 @@
 
 mod catalogue;
 mod door;
+mod end;
 mod facts;
+mod held;
 mod results;
 mod session;
+mod side;
 mod startup;
+mod transcript;
 mod upstream;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use portcullis_verdict::{Appended, Denial, Event, OpenEvent, Outcome, Stats};
+use portcullis_verdict::{
+    Appended, Denial, Event, Medium, OpenEvent, Outcome, RecordLevel, Recorder, RecordingError, Stats, Subject,
+};
 use portcullis_wire::pg::frame::put;
 use portcullis_wire::pg::message::{Fault, put_parameter_status};
 use tokio::net::TcpStream;
 
 pub(crate) use self::catalogue::Catalogue;
 use self::door::{Door, Known, NoSession, accept};
+use self::end::End;
 pub(crate) use self::facts::Facts;
-use self::session::{End, Session, Shared};
-use crate::config::PgListener;
+use self::session::{Session, Shared};
+use self::transcript::Transcript;
+use crate::config::{PgListener, PgTarget};
 use crate::pipeline::Pipeline;
 use crate::proxy::{Gate, State, random};
 use crate::registry::Place;
@@ -90,10 +99,10 @@ async fn open(gate: Arc<Gate>, state: Arc<State>, mut door: Door, known: Known, 
         reason: known.wish.reason.clone(),
     });
     let judge = parts.decide.judge(&session);
-    let mut pipeline =
-        Pipeline::new(session.clone(), judge, parts.audit.clone(), parts.approvals.clone(), parts.stats.clone());
+    let (audit, approvals, stats) = (parts.audit.clone(), parts.approvals.clone(), parts.stats.clone());
+    let mut pipeline = Pipeline::new(session.clone(), judge, audit, approvals, stats, parts.record_parameters);
     let key = cancel_key(known.wish.minor);
-    let place = match admit(&gate, &mut pipeline, &key, known.target.max_sessions).await {
+    let place = match admit(&gate, &mut pipeline, &key, &known.target).await {
         Ok(place) => place,
         Err(fault) => {
             Stats::bump(&parts.stats.logins_refused);
@@ -102,19 +111,31 @@ async fn open(gate: Arc<Gate>, state: Arc<State>, mut door: Door, known: Known, 
             return door.refuse(&fault).await;
         }
     };
+    let recorder = match record(&gate, &session, known.target.record, state.config.limits.connect).await {
+        Ok(recorder) => recorder,
+        Err(error) => {
+            Stats::bump(&parts.stats.logins_refused);
+            tracing::error!(session = %session.id, %error, "a session is refused since it cannot be recorded");
+            let reason = format!("the recording could not be opened: {error}");
+            pipeline.record(|subject| Event::Close { subject, reason });
+            return door.refuse(&Fault::fatal("58000", "sessions are refused while they cannot be recorded")).await;
+        }
+    };
     let upstream = match upstream::connect(&known.target, &known.wish.parameters, &state.config.limits).await {
         Ok(upstream) => upstream,
         Err(error) => {
             Stats::bump(&parts.stats.upstream_failures);
             tracing::warn!(session = %session.id, target = session.target.name, %error, "the server cannot be reached");
+            drop(recorder);
             let reason = "the server could not be reached".to_owned();
-            pipeline.record(|session| Event::Close { session, reason });
+            pipeline.record(|subject| Event::Close { subject, reason });
             return door.refuse(&Fault::fatal("08006", "the server behind this target cannot be reached")).await;
         }
     };
     greet(door.output(), &session.principal.name, &upstream.ready.parameters, &key);
     if door.flush().await.is_err() {
-        return pipeline.record(|session| Event::Close { session, reason: End::ClientLeft.to_string() });
+        drop(recorder);
+        return pipeline.record(|subject| Event::Close { subject, reason: End::ClientLeft.to_string() });
     }
     let shared = Shared {
         facts: gate.facts.clone(),
@@ -125,18 +146,19 @@ async fn open(gate: Arc<Gate>, state: Arc<State>, mut door: Door, known: Known, 
         audited: parts.audit.is_some(),
     };
     drop(state);
+    let transcript = Transcript::new(recorder, shared.target.record);
     Stats::bump(&parts.stats.sessions_opened);
     let _active = Active::new(&parts.stats);
     let (principal, target) = (session.principal.name.as_str(), session.target.name.as_str());
     tracing::info!(session = %session.id, principal, target, %peer, "a session opened");
-    let end = Session::new(shared, pipeline, place, (door.stream, door.input), upstream).run().await;
+    let end = Session::new(shared, pipeline, transcript, place, (door.stream, door.input), upstream).run().await;
     tracing::info!(session = %session.id, reason = %end, "a session ended");
 }
 
 /// Asks the policies whether the session may open, finds it a place, and records what came of that.
-async fn admit(gate: &Gate, pipeline: &mut Pipeline, key: &[u8], most: usize) -> Result<Place, Fault> {
+async fn admit(gate: &Gate, pipeline: &mut Pipeline, key: &[u8], target: &PgTarget) -> Result<Place, Fault> {
     let session = pipeline.session.clone();
-    let place = gate.registry.join(&session, key.to_vec(), most);
+    let place = gate.registry.join(&session, key.to_vec(), target.record, target.max_sessions);
     let admitted = match (pipeline.judge.open().outcome, place) {
         (Outcome::Deny(Denial { policy, message }), _) => {
             Err(Fault { severity: "FATAL", code: "28000", ..denied(&policy, &message) })
@@ -144,7 +166,7 @@ async fn admit(gate: &Gate, pipeline: &mut Pipeline, key: &[u8], most: usize) ->
         (Outcome::Review(_), _) => Err(Fault::fatal("28000", "a session cannot be held for approval")),
         (Outcome::Allow, place) => place,
     };
-    let recorded = pipeline.record_opening(opening(&session, admitted.as_ref().err()));
+    let recorded = pipeline.record_opening(opening(pipeline, admitted.as_ref().err()));
     if let Err(error) = recorded.await {
         tracing::error!(session = %session.id, %error, "a session is refused since it cannot be recorded");
         return Err(Fault::fatal("58000", "sessions are refused while the audit log cannot be written"));
@@ -152,16 +174,36 @@ async fn admit(gate: &Gate, pipeline: &mut Pipeline, key: &[u8], most: usize) ->
     admitted
 }
 
+/// Opens the recording that a target's level demands. It touches a disk, so that it may take its time.
+async fn record(
+    gate: &Gate,
+    session: &Arc<portcullis_verdict::Session>,
+    level: RecordLevel,
+    patience: Duration,
+) -> Result<Option<Box<dyn Recorder>>, RecordingError> {
+    if level == RecordLevel::None {
+        return Ok(None);
+    }
+    let failed = |why: &str| RecordingError(why.to_owned());
+    let recorders = gate.parts.recorders.clone().ok_or_else(|| failed("nothing takes recordings"))?;
+    let session = session.clone();
+    let opening = tokio::task::spawn_blocking(move || recorders.open(&session, level, Medium::Results));
+    let opened = tokio::time::timeout(patience, opening).await.map_err(|_| failed("it took too long"))?;
+    opened.map_err(|_| failed("the gateway failed at it"))?.map(Some)
+}
+
 /// Records a login that was refused, under the name that was claimed.
 async fn record_stranger(gate: &Gate, principal: String, target: String, peer: SocketAddr, fault: &Fault) {
     let Some(audit) = &gate.parts.audit else { return };
     let event = Event::Open(OpenEvent {
-        session: uuid::Uuid::now_v7().to_string().into(),
+        subject: Arc::new(Subject {
+            session: uuid::Uuid::now_v7().to_string().into(),
+            principal: principal.into(),
+            target: target.into(),
+        }),
         protocol: "postgres".into(),
-        principal,
         groups: vec![],
         credential: "none".into(),
-        target,
         client_address: peer.to_string(),
         reason: None,
         refused: Some(fault.message.clone()),
@@ -192,14 +234,13 @@ impl Drop for Active<'_> {
     }
 }
 
-fn opening(session: &portcullis_verdict::Session, refused: Option<&Fault>) -> Event {
+fn opening(pipeline: &Pipeline, refused: Option<&Fault>) -> Event {
+    let session = &pipeline.session;
     Event::Open(OpenEvent {
-        session: session.id.clone(),
+        subject: pipeline.subject.clone(),
         protocol: session.protocol.into(),
-        principal: session.principal.name.clone(),
         groups: session.principal.groups.clone(),
         credential: session.principal.credential.as_str().into(),
-        target: session.target.name.clone(),
         client_address: session.client_address.to_string(),
         reason: session.reason.clone(),
         refused: refused.map(|fault| fault.message.clone()),

@@ -1,5 +1,8 @@
 //! A session: one task that moves bytes between the two connections and the machine, and answers the machine's questions.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -14,30 +17,30 @@ use portcullis_verdict::{
     Column, ColumnPlan, Command, Denial, Effects, Event as AuditEvent, FinishEvent, Kind, Permit, Relation, ResultSet,
     RowPlan, Snapshot, SqlStatement, Statement, Stats,
 };
+use portcullis_wire::pg::frame::{put, put_cstr};
 use portcullis_wire::pg::message::Fault;
 use portcullis_wire::pg::relay::{
     Answer, Event, Finish, Passage, Phase, Question, Relay, RelayError, ResultInfo, RowMode, Settled, Words,
 };
 use portcullis_wire::sql::reason::{self, Setting};
-use tokio::io::AsyncWrite;
 use tokio::time::Interval;
-use tokio_util::io::poll_read_buf;
 
 use super::catalogue::{Catalogue, Reading};
-use super::denied;
+use super::end::End;
 use super::facts::Facts;
 use super::results::{Editor, Stop};
+use super::side::{LARGE_BUFFER, Side, shrink};
 use super::startup::MAX_REASON;
+use super::transcript::Transcript;
 use super::upstream::{self, UpstreamError};
+use super::{denied, held};
 use crate::config::{Limits, PgTarget};
 use crate::io::Stream;
 use crate::pipeline::{Decision, Go, Pipeline, Waiting};
-use crate::registry::{Control, Place};
+use crate::registry::{Control, Place, now_ms};
 
 /// Bytes that may wait for a slow reader before nothing more is read for it.
 const HIGH_WATER: usize = 256 << 10;
-const SMALL_BUFFER: usize = 4 << 10;
-const LARGE_BUFFER: usize = 64 << 10;
 /// Why a text with a backslash cannot be read in the middle of a batch.
 const UNSETTLED: &str = "it has a backslash, and commands before it in the same batch may change how the server reads that; \
      send a Sync before it";
@@ -47,6 +50,11 @@ const SET_NOTHING: &str = "SET portcullis.reason = ''";
 const TICK: Duration = Duration::from_secs(1);
 /// Quiet ticks after which a session gives back what it can make anew.
 const REST: u32 = 5;
+
+/// How long last words may take to leave.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// The same when somebody wants the session gone.
+const KILLED: Duration = Duration::from_millis(300);
 
 /// Work at the server that is under way beside the session.
 type Underway<T> = Pin<Box<dyn Future<Output = Result<T, UpstreamError>> + Send>>;
@@ -61,49 +69,11 @@ pub(crate) struct Shared {
     pub(crate) audited: bool,
 }
 
-/// Why a session ended.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum End {
-    #[error("the client left")]
-    ClientLeft,
-    #[error("the gateway stopped")]
-    Drained,
-    #[error("the client left UTF-8")]
-    Encoding,
-    #[error("the client was idle for too long")]
-    Idle,
-    #[error("killed by {0}")]
-    Killed(String),
-    #[error("{0}")]
-    Protocol(RelayError),
-    #[error("the server closed the connection")]
-    ServerLeft,
-    #[error("the client took no bytes for too long")]
-    Stalled,
-}
-
-impl End {
-    /// What the client is told, if it can still be told.
-    fn fault(&self) -> Option<Fault> {
-        match self {
-            Self::ClientLeft | Self::Stalled => None,
-            Self::Drained => Some(Fault::fatal("57P01", "the gateway is shutting down")),
-            Self::Encoding => {
-                Some(Fault::fatal("0A000", "the gateway speaks UTF-8 only: client_encoding must stay UTF8"))
-            }
-            Self::Idle => Some(Fault::fatal("57P05", "terminating the session: it was idle for too long")),
-            Self::Killed(_) => Some(Fault::fatal("57P01", "terminating the session due to administrator command")),
-            Self::Protocol(RelayError::Client(e)) => Some(Fault::fatal("08P01", e.to_string())),
-            Self::Protocol(RelayError::Server(_)) => Some(Fault::fatal("08006", "the server broke the protocol")),
-            Self::ServerLeft => Some(Fault::fatal("08006", "the server closed the connection")),
-        }
-    }
-}
-
 /// See the module.
 pub(crate) struct Session {
     shared: Shared,
     pipeline: Pipeline,
+    transcript: Transcript,
     place: Place,
     relay: Relay,
     client: Side,
@@ -133,21 +103,17 @@ pub(crate) struct Session {
     stalled: u32,
 }
 
-struct Side {
-    stream: Stream,
-    input: BytesMut,
-    /// How much of the machine's output was written.
-    sent: usize,
-    flushed: bool,
-}
-
 /// A command that was sent and has not ended.
 struct UnderWay {
     command: Arc<Command>,
     /// What was sent: the command's own, or what a policy put in its place.
     statement: Arc<Statement>,
     snapshot: Snapshot,
+    /// Policies are asked about its results.
+    edits: bool,
     editor: Option<Box<Editor>>,
+    /// The policies that mask or inspect its results, so far.
+    masked_by: Vec<Arc<str>>,
     started: Instant,
 }
 
@@ -176,6 +142,7 @@ impl Session {
     pub(crate) fn new(
         shared: Shared,
         pipeline: Pipeline,
+        transcript: Transcript,
         place: Place,
         (client, client_input): (Stream, BytesMut),
         mut upstream: upstream::Upstream,
@@ -189,16 +156,16 @@ impl Session {
             batch_rows: 1024,
         });
         let parameters = std::mem::take(&mut upstream.ready.parameters);
-        let side = |stream, input| Side { stream, input, sent: 0, flushed: true };
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut session = Self {
             shared,
             pipeline,
+            transcript,
             place,
             relay,
-            client: side(client, client_input),
-            server: side(upstream.stream, upstream.input),
+            client: Side::new(client, client_input),
+            server: Side::new(upstream.stream, upstream.input),
             cancel_key: upstream.ready.cancel_key,
             under_way: VecDeque::new(),
             postponed: None,
@@ -256,6 +223,7 @@ impl Session {
                 Woken::Control(Control::Cancel) => self.cancelled(),
                 Woken::Control(Control::Drain) => self.draining = true,
                 Woken::Control(Control::Kill(by)) => break End::Killed(by),
+                Woken::Control(Control::Watch(watchers)) => self.transcript.watch(watchers),
                 Woken::Decided(command, decision) => self.conclude(command, decision),
                 Woken::Read(reading, about) => self.catalogue_read(reading, about),
                 Woken::End(end) => break end,
@@ -292,10 +260,7 @@ impl Session {
                     }
                 }
                 Event::Plan(info) => self.plan(info),
-                Event::Words { sequence } => match self.shared.catalogue.knows(&[]) {
-                    Some(reading) => self.words(sequence, &reading),
-                    None => self.think(About::Words(sequence)),
-                },
+                Event::Words { sequence } => self.asked_about_words(sequence),
                 Event::Rows { sequence, bytes, .. } => self.rows(sequence, bytes)?,
                 Event::Oversized { bytes } => self.refuse(&self.oversized(bytes)),
                 Event::Finish(finish) => self.finished(finish),
@@ -346,13 +311,11 @@ impl Session {
 
     fn conclude(&mut self, command: Arc<Command>, decision: Decision) {
         match decision {
-            Decision::Deny(Denial { policy, message }) => self.deny(denied(&policy, &message)),
+            Decision::Deny(Denial { policy, message }) => self.deny(&command, denied(&policy, &message)),
             Decision::Go(go) => self.go(command, go),
             Decision::Wait(waiting) => {
-                if let Some((id, seconds)) = waiting.approval() {
-                    let notice = Fault::notice("01000", format!("portcullis: held for approval {id}"));
-                    let detail = format!("It expires in {seconds} s. Cancelling or disconnecting withdraws it.");
-                    self.relay.notify(&notice.with_detail(detail));
+                if let Some(notice) = waiting.approval().and_then(|hold| held::notice(hold, now_ms())) {
+                    self.relay.notify(&notice);
                 }
                 self.waiting = Some((command, waiting));
             }
@@ -406,8 +369,10 @@ impl Session {
     }
 
     /// Sends a command. The permit is used up here, and nowhere else does a command reach the server.
-    fn send(&mut self, command: Arc<Command>, go: Go, plan_rows: bool, copy_out: bool) {
-        let passage = Passage { plan_rows, copy_out, readable: self.readable };
+    fn send(&mut self, command: Arc<Command>, go: Go, edits: bool, copy_out: bool) {
+        // A recording needs the columns of every result, and nothing else of what a plan brings.
+        let plan_rows = edits || self.transcript.wants_results();
+        let passage = Passage { plan_rows, guard_words: edits, copy_out: copy_out || !edits, readable: self.readable };
         let Go { permit, snapshot, rewrite } = go;
         let statement = rewrite.as_ref().unwrap_or(&command.statement).clone();
         let answer = match rewrite {
@@ -419,35 +384,80 @@ impl Session {
             return self.refuse_command(&command, denied("portcullis", message));
         }
         let (executes, started) = (command.phase == verdict::Phase::Execute, Instant::now());
-        if self.relay.answer(answer) && executes {
-            self.under_way.push_back(UnderWay { command, statement, snapshot, editor: None, started });
+        let sent = self.relay.answer(answer);
+        if executes {
+            self.transcribe_command(command.sequence, if sent { &statement.text } else { &command.statement.text });
+        }
+        if sent && executes {
+            let (editor, masked_by) = (None, Vec::new());
+            self.under_way.push_back(UnderWay { command, statement, snapshot, edits, editor, masked_by, started });
         } else if executes {
             self.unsent(&command);
         }
     }
 
-    fn deny(&mut self, fault: Fault) {
+    fn deny(&mut self, command: &Command, fault: Fault) {
+        self.transcribe_command(command.sequence, &command.statement.text);
         self.relay.answer(Answer::Deny(fault));
     }
 
     /// Refuses a command that was allowed and cannot be sent, and records that it did not run.
     fn refuse_command(&mut self, command: &Command, fault: Fault) {
-        self.deny(fault);
+        self.deny(command, fault);
         self.unsent(command);
     }
 
     fn unsent(&self, command: &Command) {
         let (sequence, error) = (command.sequence, Some("not sent".to_owned()));
-        let tag = String::new();
-        self.pipeline.record(|session| {
-            AuditEvent::Finish(FinishEvent { session, sequence, tag, rows: 0, bytes: 0, masked: 0, micros: 0, error })
+        let (tag, masked_by) = (String::new(), Vec::new());
+        self.pipeline.record(|subject| {
+            let (rows, bytes, masked, micros) = (0, 0, 0, 0);
+            AuditEvent::Finish(FinishEvent { subject, sequence, tag, rows, bytes, masked, masked_by, micros, error })
         });
     }
 
+    /// What is on its way to the client goes into the transcript before it is written.
+    fn transcribe(&mut self) {
+        if !self.transcript.is_on() {
+            return;
+        }
+        let between = !self.relay.is_mid_message();
+        if between && let Some(why) = self.transcript.take_stopped() {
+            put_warning(self.relay.to_client(), &format!("portcullis: this session is no longer recorded: {why}"));
+        }
+        self.transcript.see(self.relay.to_client(), between);
+    }
+
+    /// A command stands behind what came before it.
+    fn transcribe_command(&mut self, sequence: u64, text: &str) {
+        if self.transcript.is_on() {
+            self.transcribe();
+            self.transcript.command(sequence, text);
+        }
+    }
+
     fn plan(&mut self, info: ResultInfo) {
+        if self.transcript.wants_results() {
+            self.transcribe();
+            self.transcript.columns(&info.shape);
+        }
+        if self.running(info.sequence).is_some_and(|running| !running.edits) {
+            return self.relay.plan(RowMode::Pass);
+        }
         match self.shared.catalogue.knows(&info.shape) {
             Some(reading) => self.plan_with(&info, &reading),
             None => self.think(About::Plan(info)),
+        }
+    }
+
+    fn running(&mut self, sequence: u64) -> Option<&mut UnderWay> {
+        self.under_way.iter_mut().find(|running| running.command.sequence == sequence)
+    }
+
+    fn asked_about_words(&mut self, sequence: u64) {
+        match self.shared.catalogue.knows(&[]) {
+            Some(reading) => self.words(sequence, &reading),
+            None => self.think(About::Words(sequence)),
         }
     }
 
@@ -477,9 +487,7 @@ impl Session {
 
     /// The server's own words about a command may hold values: they pass if no policy would touch any column that could be in them.
     fn words(&mut self, sequence: u64, reading: &Reading) {
-        let Some(running) = self.under_way.iter().find(|u| u.command.sequence == sequence) else {
-            return self.relay.words(Words::Withhold);
-        };
+        let Some(running) = self.running(sequence) else { return self.relay.words(Words::Withhold) };
         let (command, snapshot, statement) =
             (running.command.clone(), running.snapshot.clone(), running.statement.clone());
         // Constraints that were deferred speak at the end of a transaction, about other commands' rows.
@@ -514,6 +522,7 @@ impl Session {
             Ok(plan) => plan,
             Err(Denial { policy, message }) => return self.refuse(&denied(&policy, &message)),
         };
+        self.under_way[at].is_masked_by(&plan);
         match Editor::new(command, snapshot, result, plan, (&info.shape, info.passed), &self.shared.hash_key) {
             Ok(editor) => {
                 self.under_way[at].editor = Some(Box::new(editor));
@@ -524,7 +533,7 @@ impl Session {
     }
 
     fn rows(&mut self, sequence: u64, bytes: usize) -> Result<(), End> {
-        let running = self.under_way.iter_mut().find(|u| u.command.sequence == sequence);
+        let running = self.under_way.iter_mut().find(|running| running.command.sequence == sequence);
         let Some(editor) = running.and_then(|u| u.editor.as_mut()) else {
             self.refuse(&denied("portcullis", "the rows belong to no command"));
             return Ok(());
@@ -578,14 +587,19 @@ impl Session {
         if self.altered {
             self.shared.catalogue.outdate();
         }
-        self.pipeline.record(|session| {
+        if self.transcript.is_on() {
+            self.transcribe();
+            self.transcript.end(finish.sequence, &finish.tag);
+        }
+        self.pipeline.record(|subject| {
             AuditEvent::Finish(FinishEvent {
-                session,
+                subject,
                 sequence: finish.sequence,
                 tag: finish.tag,
                 rows: finish.rows,
                 bytes: finish.bytes,
                 masked: finish.masked,
+                masked_by: done.masked_by,
                 micros: done.started.elapsed().as_micros() as u64,
                 error: finish.error,
             })
@@ -602,10 +616,11 @@ impl Session {
 
     /// The client, over another connection, asks to cancel what is under way.
     fn cancelled(&mut self) {
-        if let Some((_, waiting)) = self.waiting.take_if(|(_, waiting)| waiting.approval().is_some()) {
-            self.pipeline.give_up(waiting);
+        if let Some((command, waiting)) = self.waiting.take_if(|(_, waiting)| waiting.approval().is_some()) {
             let fault = Fault::error("57014", "canceling statement due to user request");
-            self.deny(fault.with_detail("The approval request is withdrawn."));
+            let fault = fault.with_detail(waiting.approval().map_or("", held::after_cancel));
+            self.pipeline.give_up(waiting);
+            self.deny(&command, fault);
         } else if self.cancelling.is_none() && !self.relay.is_idle() {
             // Nothing new may start before the server has taken the request, or it could hit that.
             self.relay.set_cancelling(true);
@@ -671,15 +686,24 @@ impl Session {
 
     /// Whether bytes came that the machine has not seen.
     fn poll_io(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
+        self.transcribe();
         let before = self.relay.to_client().len() - self.client.sent;
         self.client.poll_write(cx, self.relay.to_client()).map_err(|_| End::ClientLeft)?;
+        if self.relay.to_client().is_empty() {
+            self.transcript.rewind();
+        }
         let client_waits = self.relay.to_client().len() - self.client.sent;
         if client_waits < before {
             self.stalled = 0;
         }
         self.server.poll_write(cx, self.relay.to_server()).map_err(|_| End::ServerLeft)?;
         let server_waits = self.relay.to_server().len() - self.server.sent;
-        let mut came = false;
+        // What cannot be recorded yet is not read either.
+        if self.transcript.poll_room(cx).map_err(|error| End::Recording(error.0))?.is_pending() {
+            return Ok(false);
+        }
+        // Somebody who has to be told, and can be now.
+        let mut came = self.transcript.has_stopped() && !self.relay.is_mid_message();
         // Bytes behind a held command are read up to a bound, so that a client that leaves is noticed.
         let ahead = if self.relay.is_asking() { self.shared.limits.hold_bytes } else { usize::MAX };
         if server_waits < HIGH_WATER && self.client.input.len() < ahead.min(self.client_bound()) {
@@ -714,10 +738,30 @@ impl Session {
         if let (Some(fault), false) = (end.fault(), self.relay.is_mid_message()) {
             fault.put(self.relay.to_client());
         }
-        let idle = self.relay.is_idle();
-        if idle {
+        self.transcribe();
+        // A server that is at work would notice only at the end of it that nobody is there any more.
+        let cancel = if self.relay.is_idle() {
             self.relay.to_server().extend_from_slice(b"X\0\0\0\x04");
-        }
+            None
+        } else {
+            let (target, key) = (self.shared.target.as_ref().clone(), self.cancel_key.clone());
+            Some(upstream::cancel(target, key, self.shared.limits.clone()))
+        };
+        let id = self.pipeline.session.id.clone();
+        let cancel = async move {
+            if let Some(cancel) = cancel
+                && let Err(error) = cancel.await
+            {
+                tracing::warn!(session = %id, %error, "a cancel request did not reach the server");
+            }
+        };
+        // Neither waits for the other: the connections are closed whether the server can be reached or not.
+        tokio::join!(cancel, self.leave(end));
+    }
+
+    /// Says what is to be said, closes both connections, and then the session's records.
+    async fn leave(mut self, end: &End) {
+        let patience = if matches!(end, End::Killed(_)) { KILLED } else { FAREWELL };
         let last_words = poll_fn(|cx| {
             let client = self.client.poll_write(cx, self.relay.to_client());
             let server = self.server.poll_write(cx, self.relay.to_server());
@@ -725,64 +769,37 @@ impl Session {
             let client = done(self.relay.to_client(), client);
             if client && done(self.relay.to_server(), server) { Poll::Ready(()) } else { Poll::Pending }
         });
-        let _ = tokio::time::timeout(Duration::from_secs(1), last_words).await;
-        self.pipeline.record(|session| AuditEvent::Close { session, reason: end.to_string() });
-        // Dropping the streams closes both connections; the server rolls back what was open. A server that is at work would
-        // notice only at the end of it.
-        if !idle {
-            let (target, key) = (self.shared.target.as_ref().clone(), self.cancel_key.clone());
-            if let Err(error) = upstream::cancel(target, key, self.shared.limits.clone()).await {
-                tracing::warn!(session = %self.pipeline.session.id, %error, "a cancel request did not reach the server");
+        let _ = tokio::time::timeout(patience, last_words).await;
+        let Self { client, server, transcript, pipeline, place, .. } = self;
+        // The server rolls back what was open.
+        drop((client, server));
+        // The recording ends before the session does.
+        drop(transcript);
+        pipeline.record(|subject| AuditEvent::Close { subject, reason: end.to_string() });
+        drop(place);
+    }
+}
+
+impl UnderWay {
+    /// Some columns of a result are masked or inspected as planned.
+    fn is_masked_by(&mut self, plan: &RowPlan) {
+        for policy in plan.touching() {
+            if !self.masked_by.contains(policy) {
+                self.masked_by.push(policy.clone());
             }
         }
     }
 }
 
-impl Side {
-    /// Writes what it can of `out`, and clears it when all is written.
-    fn poll_write(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> std::io::Result<()> {
-        while self.sent < out.len() {
-            match Pin::new(&mut self.stream).poll_write(cx, out.get(self.sent..).unwrap_or_default()) {
-                Poll::Ready(Ok(0)) => return Err(std::io::ErrorKind::WriteZero.into()),
-                Poll::Ready(Ok(count)) => (self.sent, self.flushed) = (self.sent + count, false),
-                Poll::Ready(Err(error)) => return Err(error),
-                Poll::Pending => break,
-            }
+/// A notice that is more than one.
+fn put_warning(out: &mut Vec<u8>, message: &str) {
+    put(out, b'N', |b| {
+        for (kind, text) in [(b'S', "WARNING"), (b'V', "WARNING"), (b'C', "01000"), (b'M', message)] {
+            b.push(kind);
+            put_cstr(b, text.as_bytes());
         }
-        if !out.is_empty() && self.sent == out.len() {
-            out.clear();
-            self.sent = 0;
-        }
-        if !self.flushed
-            && let Poll::Ready(result) = Pin::new(&mut self.stream).poll_flush(cx)
-        {
-            self.flushed = true;
-            return result;
-        }
-        Ok(())
-    }
-
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
-        if self.input.capacity() - self.input.len() < SMALL_BUFFER / 4 {
-            // Full: a stream of much data, for which larger reads are cheaper.
-            self.input.reserve(if self.input.is_empty() { SMALL_BUFFER } else { LARGE_BUFFER });
-        }
-        poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.input)
-    }
-
-    /// Gives back the memory of a burst.
-    fn shrink(&mut self) {
-        if self.input.is_empty() && self.input.capacity() > SMALL_BUFFER {
-            self.input = BytesMut::new();
-        }
-    }
-}
-
-/// Gives back the memory of a burst.
-fn shrink(out: &mut Vec<u8>) {
-    if out.is_empty() && out.capacity() > LARGE_BUFFER {
-        *out = Vec::new();
-    }
+        b.push(0);
+    });
 }
 
 /// Whether a statement may put what it reads where it can be read again under another name.

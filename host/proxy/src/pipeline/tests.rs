@@ -107,7 +107,9 @@ impl Approvals for Desk {
         let mut requests = self.requests.lock().unwrap();
         requests.push(request);
         let id = format!("a{}", requests.len()).into();
-        Ok(Hold { id, ttl_seconds: 60, outcome: Box::pin(async { outcome.await.expect("the people speak") }) })
+        let demands = requests.last().map(|request| request.demands.clone()).unwrap_or_default();
+        let outcome = Box::pin(async { outcome.await.expect("the people speak") });
+        Ok(Hold { id, demands, expires_ms: 60_000, stays_open: false, outcome })
     }
 }
 
@@ -137,7 +139,7 @@ impl Rig {
             reason: None,
         };
         let stats = Arc::new(Stats::default());
-        let pipeline = Pipeline::new(Arc::new(session), judge, Some(log.clone()), desk.clone(), stats);
+        let pipeline = Pipeline::new(Arc::new(session), judge, Some(log.clone()), desk.clone(), stats, false);
         Self { pipeline, asked, log, desk }
     }
 
@@ -153,9 +155,12 @@ impl Rig {
     }
 
     fn decide(&mut self) -> Decision {
+        self.pipeline.decide(Arc::new(Self::command()), &read)
+    }
+
+    fn command() -> Command {
         let (sequence, phase) = (7, Phase::Execute);
-        let command = Command { sequence, phase, statement: read("select 1"), parameters: vec![], reason: None };
-        self.pipeline.decide(Arc::new(command), &read)
+        Command { sequence, phase, statement: read("select 1"), parameters: vec![], reason: None }
     }
 
     /// A decision that must wait.
@@ -189,7 +194,7 @@ fn show(decision: &Decision) -> String {
     match decision {
         Decision::Go(go) => format!("go {}", go.permit.sequence()),
         Decision::Deny(denial) => format!("{}: {}", denial.policy, denial.message),
-        Decision::Wait(waiting) => format!("wait {:?}", waiting.approval()),
+        Decision::Wait(waiting) => format!("wait {:?}", waiting.approval().map(|hold| &hold.id)),
     }
 }
 
@@ -266,7 +271,7 @@ fn a_review_holds_the_exact_text_that_would_run() {
     let mut rig = Rig::new([vec![("a", Verdict::Rewrite("select 2".into())), review("b"), review("c")]]);
     let _people = rig.people();
     let mut waiting = rig.waits();
-    assert_eq!(waiting.approval().map(|(id, ttl)| (&**id, ttl)), Some(("a1", 60)));
+    assert_eq!(waiting.approval().map(|hold| &*hold.id), Some("a1"));
     assert!(rig.poll(&mut waiting).is_pending());
     assert_eq!(rig.counts(), [0, 0, 1, 1]);
     let requests = rig.desk.requests.lock().unwrap();
@@ -321,7 +326,7 @@ fn a_new_demand_after_an_approval_is_held_again() {
     let mut waiting = rig.waits();
     first.send(granted("a")).unwrap();
     let Decision::Wait(mut waiting) = rig.ready(&mut waiting) else { panic!("it is not held again") };
-    assert_eq!(waiting.approval().map(|(id, _)| &**id), Some("a2"));
+    assert_eq!(waiting.approval().map(|hold| &*hold.id), Some("a2"));
     assert!(rig.poll(&mut waiting).is_pending());
     assert_eq!(rig.counts(), [0, 0, 2, 1]);
     second.send(granted("b")).unwrap();
@@ -338,7 +343,7 @@ fn a_grant_waits_for_the_disk_too() {
     rig.audit(Reply::Later(durable));
     people.send(granted("a")).unwrap();
     let Decision::Wait(mut waiting) = rig.ready(&mut waiting) else { panic!("it does not wait for the disk") };
-    assert_eq!((waiting.approval(), rig.counts()), (None, [0, 0, 1, 0]));
+    assert_eq!((waiting.approval().is_none(), rig.counts()), (true, [0, 0, 1, 0]));
     disk.send(()).unwrap();
     assert_eq!(show(&rig.ready(&mut waiting)), "go 7");
 }
@@ -386,4 +391,21 @@ fn a_review_that_nobody_can_decide_is_a_denial() {
     assert!(show(&rig.decide()).starts_with("portcullis: 3 approval requests are open already"));
     let [allowed, denied, _, active] = rig.counts();
     assert_eq!((allowed, denied, active), (0, 1, 0));
+}
+
+#[test]
+fn the_record_holds_what_was_read_and_bound_parameters_only_where_they_are_asked_for() {
+    for (asked_for, expected) in [(false, &[][..]), (true, &["NULL".to_owned(), "alice".to_owned()])] {
+        let mut rig = Rig::new([vec![]]);
+        rig.pipeline.record_parameters = asked_for;
+        let bound = |value: Option<&'static [u8]>| Parameter { value: value.map(Into::into), binary: false };
+        let parameters = vec![bound(None), bound(Some(b"alice"))];
+        let command = Arc::new(Command { parameters, reason: Some("ticket 7".into()), ..Rig::command() });
+        rig.pipeline.decide(command.clone(), &read);
+        let events = rig.log.events.lock().unwrap();
+        assert_eq!((&*events[0].subject.session, &*events[0].subject.principal), ("s", "alice"));
+        assert!(Arc::ptr_eq(&events[0].facts, &command.statement.facts));
+        assert_eq!(events[0].reason.as_deref(), Some("ticket 7"));
+        assert_eq!(events[0].parameters, expected);
+    }
 }

@@ -2,10 +2,10 @@ use redb::TableDefinition;
 
 use super::*;
 use crate::Store;
-use crate::testing::{TempDir, command, interval};
+use crate::testing::{TempDir, command, interval, key};
 
 fn refusal(path: &Path) -> StoreError {
-    match Store::open(path, interval(), Arc::default()) {
+    match Store::open(path, interval(), key(), Arc::default()) {
         Ok(_) => panic!("opened"),
         Err(error) => error,
     }
@@ -13,7 +13,7 @@ fn refusal(path: &Path) -> StoreError {
 
 /// A closed store with some events in it.
 fn written(path: &Path) {
-    let store = Store::open(path, interval(), Arc::default()).unwrap();
+    let store = Store::open(path, interval(), key(), Arc::default()).unwrap();
     for sequence in 0..100 {
         let portcullis_verdict::Appended::Done(_) =
             portcullis_verdict::AuditSink::append(&*store, command("s", sequence))

@@ -11,4 +11,5 @@ pub mod message;
 pub mod relay;
 pub mod rows;
 pub mod scram;
+pub mod tap;
 pub mod types;

@@ -78,7 +78,7 @@ fn editor(columns: Vec<ColumnPlan>, max_rows: Option<u64>, shape: &[Field]) -> R
     let statement = Arc::new(Statement::unread(Kind::Sql, "select"));
     let command = Arc::new(Command { sequence: 1, phase: Phase::Execute, statement, parameters: vec![], reason: None });
     let limit = max_rows.map(|max_rows| Limit { max_rows, policy: "l".into() });
-    let plan = RowPlan { columns, limit };
+    let plan = RowPlan { columns, limit, asked: vec![] };
     Editor::new(command, Snapshot::empty(), Arc::default(), plan, (shape, 0), &HashKey::new(b"key"))
 }
 

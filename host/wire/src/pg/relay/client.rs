@@ -436,7 +436,7 @@ impl Relay {
             return false;
         }
         let text = rewrite.clone().unwrap_or_else(|| asked.text.clone());
-        self.plans_rows = passage.plan_rows;
+        self.guards_words = passage.guard_words;
         self.unsettled = true;
         let run = Run::new(asked.sequence, passage);
         if self.unit.is_simple() {

@@ -102,6 +102,8 @@ pub enum Answer {
 pub struct Passage {
     /// Each result is asked about before its first row ([`Event::Plan`]).
     pub plan_rows: bool,
+    /// Errors and notices are asked about ([`Event::Words`]): they could hold what is hidden in results.
+    pub guard_words: bool,
     /// COPY data to the client may pass although results are asked about.
     pub copy_out: bool,
     /// The text can be read as the server reads it now. A statement that is prepared from it stays what it is.
@@ -231,8 +233,8 @@ pub struct Relay {
     streaming: usize,
     /// Whether anything was sent that no ReadyForQuery has followed.
     unsettled: bool,
-    /// Whether the results of the last command are asked about.
-    plans_rows: bool,
+    /// Whether the words about the last command are asked about.
+    guards_words: bool,
     /// Whether the words of the error or notice at the front may pass, once that has been asked.
     words: Option<Heard>,
     /// A notice that waits for the end of a streaming message.
@@ -338,7 +340,7 @@ impl Relay {
             status: TxStatus::Idle,
             streaming: 0,
             unsettled: false,
-            plans_rows: false,
+            guards_words: false,
             words: None,
             notices: Vec::new(),
             skipped: VecDeque::new(),

@@ -83,12 +83,12 @@ impl Relay {
             (Some(Heard::Asked), _) => return Ok(Spoken::Waits),
             (Some(Heard::Answered(words)), _) => words,
             (None, _) if is_about_text(frame.body) => Words::Pass,
-            (None, Some(Pending::Execute { run, .. } | Pending::Simple { run, .. })) if run.passage.plan_rows => {
+            (None, Some(Pending::Execute { run, .. } | Pending::Simple { run, .. })) if run.passage.guard_words => {
                 self.words = Some(Heard::Asked);
                 return Ok(Spoken::Ask(Event::Words { sequence: run.finish.sequence }));
             }
             // Functions may run when a portal is bound, and deferred constraints speak at the end of a batch.
-            (None, Some(_)) if self.plans_rows => Words::WithholdValues,
+            (None, Some(_)) if self.guards_words => Words::WithholdValues,
             _ => Words::Pass,
         };
         self.words = None;

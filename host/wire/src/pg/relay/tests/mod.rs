@@ -121,7 +121,7 @@ impl Rig {
         self.relay.answer(if self.policy.denied.contains(&&*question.text) {
             Answer::Deny(Fault::error("42501", "no"))
         } else {
-            Answer::Forward(Passage { plan_rows, copy_out: !plan_rows, readable: true })
+            Answer::Forward(Passage { plan_rows, guard_words: plan_rows, copy_out: !plan_rows, readable: true })
         });
     }
 

@@ -1,0 +1,272 @@
+//! Whether a log is what the gateway wrote: the chain from event to event, and the signatures over it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use portcullis_verdict::{ChainedEvent, Checkpoint};
+
+use crate::chain::{self, Hash, LogId, from_hex};
+use crate::record::decode_event;
+
+/// The most problems that are kept; more are counted.
+const MOST_PROBLEMS: usize = 1000;
+
+/// Checks a log that is handed to it piece by piece: first its origin ([`portcullis_verdict::Head::origin`]) and any checkpoints from
+/// elsewhere, then events in order, with a checkpoint before or right behind the event that it is for.
+pub struct Verifier {
+    trusted: Option<String>,
+    log: Option<LogId>,
+    /// What the chain says after `last`; none where it cannot be told.
+    hash: Option<Hash>,
+    first: u64,
+    last: u64,
+    /// What checkpoints say of events that have not come yet.
+    ahead: BTreeMap<u64, Hash>,
+    checkpoints: u64,
+    signed_to: u64,
+    problems: Vec<Problem>,
+    more: u64,
+}
+
+/// What a log says of the chain after an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Claim {
+    /// All of the hash, as at the end of a block.
+    Whole(Hash),
+    /// Its first bytes.
+    Part([u8; 8]),
+}
+
+impl Claim {
+    fn agrees(&self, hash: &Hash) -> bool {
+        match self {
+            Self::Whole(claimed) => claimed == hash,
+            Self::Part(claimed) => hash.starts_with(claimed),
+        }
+    }
+
+    fn whole(self) -> Option<Hash> {
+        match self {
+            Self::Whole(hash) => Some(hash),
+            Self::Part(_) => None,
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        from_hex(text).map(Self::Whole).or_else(|| from_hex(text).map(Self::Part))
+    }
+}
+
+/// What a verification found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// The first event that was seen, or 0.
+    pub first: u64,
+    /// The last event that was seen, or 0.
+    pub last: u64,
+    /// The last event that a genuine checkpoint vouches for, or 0. Those behind it are chained, and nobody has signed them yet.
+    pub signed_to: u64,
+    /// Genuine checkpoints that agree with the chain.
+    pub checkpoints: u64,
+    /// The public key of the checkpoints, if there was one.
+    pub key: Option<String>,
+    /// What is wrong, in the order of the log; at most 1000.
+    pub problems: Vec<Problem>,
+    /// Further problems that are not listed.
+    pub more: u64,
+}
+
+/// Something that is wrong with a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Problem {
+    /// What an event shows is not what the chain covers.
+    Altered(u64),
+    /// The log begins in the middle, and no checkpoint vouches for what came before.
+    Baseless(u64),
+    /// An event, or its place in the chain, was changed.
+    Changed(u64),
+    /// Something between two checkpoints was changed so that the chain still holds in itself.
+    Contradicted {
+        /// The last event that is vouched for before.
+        after: u64,
+        /// The event that the checkpoint is for.
+        checkpoint: u64,
+    },
+    /// The end was cut off: a checkpoint vouches for an event that is not there.
+    Cut {
+        /// The last event that is there.
+        last: u64,
+        /// The event that the checkpoint is for.
+        checkpoint: u64,
+    },
+    /// A checkpoint whose signature does not hold.
+    Forged(u64),
+    /// Events are missing: the first and the last of them.
+    Missing(u64, u64),
+    /// An event does not stand in its place: its number, and the one that was to come.
+    Misplaced(u64, u64),
+    /// A checkpoint of another log.
+    OtherLog(u64),
+    /// A part of the log cannot be read: the event where it ends, or 0, and why.
+    Unreadable(u64, String),
+    /// A checkpoint by a key that is not the trusted one.
+    Untrusted(u64, String),
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Altered(n) => write!(f, "event {n}: what it shows is not what the chain covers"),
+            Self::Baseless(n) => {
+                write!(f, "the log begins with event {n}, and no checkpoint vouches for what came before")
+            }
+            Self::Changed(n) => write!(f, "event {n} was changed, or what stands before it was"),
+            Self::Contradicted { after, checkpoint } => write!(
+                f,
+                "the checkpoint for event {checkpoint} contradicts the chain: events between {} and {checkpoint} were changed",
+                after + 1
+            ),
+            Self::Cut { last, checkpoint } => write!(
+                f,
+                "the log ends with event {last}, and a checkpoint vouches for event {checkpoint}: events {} to {checkpoint} were cut off",
+                last + 1
+            ),
+            Self::Forged(n) => write!(f, "the checkpoint for event {n} is forged: its signature does not hold"),
+            Self::Missing(first, last) if first == last => write!(f, "event {first} is missing"),
+            Self::Missing(first, last) => write!(f, "events {first} to {last} are missing"),
+            Self::Misplaced(n, expected) => write!(f, "event {n} stands where event {expected} belongs"),
+            Self::OtherLog(n) => write!(f, "the checkpoint for event {n} is of another log"),
+            Self::Unreadable(0, why) => write!(f, "the log cannot be read: {why}"),
+            Self::Unreadable(n, why) => write!(f, "event {n} or what stands with it cannot be read: {why}"),
+            Self::Untrusted(n, key) => write!(f, "the checkpoint for event {n} is by another key, {key}"),
+        }
+    }
+}
+
+impl Verifier {
+    /// One that trusts this public key (64 hexadecimal digits), or else the key of the first checkpoint.
+    pub fn new(trusted: Option<&str>) -> Self {
+        Self {
+            trusted: trusted.map(str::to_ascii_lowercase),
+            log: None,
+            hash: None,
+            first: 0,
+            last: 0,
+            ahead: BTreeMap::new(),
+            checkpoints: 0,
+            signed_to: 0,
+            problems: Vec::new(),
+            more: 0,
+        }
+    }
+
+    /// Takes the next event of an export.
+    pub fn event(&mut self, event: &ChainedEvent) {
+        let number = event.stored.number;
+        let (Ok(encoded), Some(claim)) = (STANDARD.decode(&event.encoded), Claim::parse(&event.hash)) else {
+            self.misses(number);
+            self.hash = None;
+            return self.problem(Problem::Unreadable(number, "its encoding or hash is malformed".into()));
+        };
+        // What people read has to be what is covered.
+        let covered = decode_event(&encoded);
+        if !covered.is_ok_and(|(at_ms, covered)| covered == event.stored.event && at_ms == event.stored.at_ms) {
+            self.problem(Problem::Altered(number));
+        }
+        self.link(number, &encoded, claim);
+    }
+
+    /// Takes a checkpoint, from the log itself or from where checkpoints were sent.
+    pub fn checkpoint(&mut self, checkpoint: &Checkpoint) {
+        let number = checkpoint.number;
+        let Some(vouched) = chain::vouched(checkpoint) else { return self.problem(Problem::Forged(number)) };
+        let key = checkpoint.key.to_ascii_lowercase();
+        if *self.trusted.get_or_insert_with(|| key.clone()) != key {
+            return self.problem(Problem::Untrusted(number, key));
+        }
+        if *self.log.get_or_insert(vouched.log) != vouched.log {
+            return self.problem(Problem::OtherLog(number));
+        }
+        if self.first != 0 && number == self.last {
+            self.compare(number, vouched.hash);
+        } else if self.first == 0 || number > self.last {
+            self.ahead.insert(number, vouched.hash);
+        }
+        // One for an event that has gone by says nothing that a later one would not.
+    }
+
+    /// A part of the log that cannot be read, at this event.
+    pub(crate) fn unreadable(&mut self, number: u64, why: String) {
+        self.hash = None;
+        self.problem(Problem::Unreadable(number, why));
+    }
+
+    /// What was found.
+    pub fn finish(mut self) -> Report {
+        if let Some(checkpoint) = self.ahead.keys().next_back().copied().filter(|n| *n > self.last) {
+            self.problem(Problem::Cut { last: self.last, checkpoint });
+        }
+        let Self { first, last, signed_to, checkpoints, trusted, problems, more, .. } = self;
+        Report { first, last, signed_to, checkpoints, key: trusted, problems, more }
+    }
+
+    /// Goes on in the chain to an event.
+    pub(crate) fn link(&mut self, number: u64, encoded: &[u8], claim: Claim) {
+        if !self.misses(number) {
+            return;
+        }
+        self.hash = match self.hash.map(|before| chain::next(&before, number, encoded)) {
+            Some(hash) if claim.agrees(&hash) => Some(hash),
+            Some(_) => {
+                self.problem(Problem::Changed(number));
+                claim.whole()
+            }
+            // What went before cannot be told: its own word is taken, and the next checkpoint agrees with that or does not.
+            None => claim.whole(),
+        };
+        if let Some(vouched) = self.ahead.remove(&number) {
+            self.compare(number, vouched);
+        }
+    }
+
+    /// Notes the number of the next event; false where it must not be gone on to.
+    fn misses(&mut self, number: u64) -> bool {
+        if self.first == 0 {
+            self.first = number;
+            self.hash = self.ahead.remove(&number.saturating_sub(1));
+            match self.hash {
+                Some(_) => (self.checkpoints, self.signed_to) = (1, number - 1),
+                None => self.problem(Problem::Baseless(number)),
+            }
+            self.ahead = self.ahead.split_off(&number);
+        } else if number <= self.last {
+            self.problem(Problem::Misplaced(number, self.last + 1));
+            return false;
+        } else if number != self.last + 1 {
+            self.problem(Problem::Missing(self.last + 1, number - 1));
+            self.hash = None;
+        }
+        self.last = number;
+        true
+    }
+
+    fn compare(&mut self, number: u64, vouched: Hash) {
+        if self.hash.is_some_and(|hash| hash != vouched) {
+            self.problem(Problem::Contradicted { after: self.signed_to, checkpoint: number });
+        } else if self.hash.is_some() {
+            (self.checkpoints, self.signed_to) = (self.checkpoints + 1, number);
+        }
+        // It was signed by the gateway: what follows is measured by it.
+        self.hash = Some(vouched);
+    }
+
+    fn problem(&mut self, problem: Problem) {
+        if self.problems.len() < MOST_PROBLEMS { self.problems.push(problem) } else { self.more += 1 }
+    }
+}
+
+#[cfg(test)]
+mod tests;
