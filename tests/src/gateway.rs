@@ -113,12 +113,19 @@ impl Gateway {
 
     /// Starts it again after it has ended, in the same directory and with the configuration as it is now.
     pub fn restart(&mut self) -> Result<()> {
-        self.stop()?;
-        self.running = serve(&self.binary, self.scratch.path())?;
+        self.launch()?;
         self.wait()
     }
 
-    fn wait(&mut self) -> Result<()> {
+    /// The same, without waiting until it serves.
+    pub fn launch(&mut self) -> Result<()> {
+        self.stop()?;
+        self.running = serve(&self.binary, self.scratch.path())?;
+        Ok(())
+    }
+
+    /// Waits until it serves.
+    pub fn wait(&mut self) -> Result<()> {
         let serves = until("the gateway serves", Duration::from_secs(60), || {
             if self.running.has_ended() {
                 return Ok(false);
@@ -176,8 +183,7 @@ impl Gateway {
 
     /// Kills it as a crash would, and waits until it is gone.
     pub fn kill(&mut self) -> Result<()> {
-        self.running.signal("KILL")?;
-        self.running.stop()
+        self.running.kill()
     }
 
     /// Sends it a signal.

@@ -7,6 +7,8 @@ pub mod place;
 pub mod postgres;
 pub mod process;
 pub mod receiver;
+pub mod rsyslog;
+pub mod tmpfs;
 
 /// Whether a missing part is a failure instead of a reason to skip what needs it.
 pub fn nothing_may_be_missing() -> bool {

@@ -50,6 +50,13 @@ impl Running {
         !matches!(self.child.try_wait(), Ok(None))
     }
 
+    /// Kills it and waits until it is gone.
+    pub fn kill(&mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
     /// Asks it to stop and waits for that.
     pub fn stop(&mut self) -> Result<()> {
         if !self.has_ended() {

@@ -106,8 +106,9 @@ impl Demo {
              drop table orders;\n    delete from orders;\n    alter table orders add column gift boolean;\n\n\
              The last one waits for bob. In a third terminal, in this directory:\n\n    \
              export PORTCULLIS_TOKEN={}\n    {binary} approvals list\n    {binary} approvals approve <id>\n\n\
-             And what the auditor sees:\n\n    export PORTCULLIS_TOKEN={}\n    {binary} sessions list --recent\n    \
-             {binary} sessions show <id>\n\nCtrl-C ends it and cleans up.",
+             And who ran what, and why:\n\n    export PORTCULLIS_TOKEN={}\n    {binary} sessions list --recent\n    \
+             {binary} sessions show <id>\n    {binary} sessions replay <id>\n    {binary} audit search --verdict deny\n    \
+             {binary} audit verify\n\nCtrl-C ends it and cleans up.",
             self.reviewer, self.operator
         );
     }
@@ -136,13 +137,19 @@ impl Demo {
         print(&output);
         ensure!(output.status.success(), "the migration did not run");
         self.alice("select id, product, gift from orders order by id limit 1")?;
-        title("the auditor reads what happened");
+        title("olga, who operates it, reads what happened");
         let recent = self.cli(&self.operator, &["sessions", "list", "--recent", "--json"])?;
         let recent: serde_json::Value = serde_json::from_slice(&recent.stdout)?;
         for session in sessions(&recent).iter().rev().skip(1) {
-            self.run("auditor", &self.operator, &["sessions", "show", session])?;
+            self.run("olga", &self.operator, &["sessions", "show", session])?;
         }
-        Ok(())
+        title("she sees what alice saw, as it happened, and that nobody has changed the log since");
+        let first = sessions(&recent).into_iter().rev().nth(1).context("no session is recorded")?;
+        self.run("olga", &self.operator, &["sessions", "replay", &first, "--max-idle", "1s"])?;
+        self.run("olga", &self.operator, &["audit", "search", "--verdict", "deny"])?;
+        let key = self.cli(&self.operator, &["audit", "key"])?;
+        let key = String::from_utf8_lossy(&key.stdout).trim().to_owned();
+        self.run("olga", &self.operator, &["audit", "verify", "--key", &key])
     }
 
     fn alice(&self, text: &str) -> Result<()> {

@@ -195,10 +195,10 @@ impl Deliveries {
     /// Ends them. What is under way gets two seconds; a delivery that hangs longer is left to its time-out and repeated after the next start.
     pub fn stop(self) {
         self.stop.send_replace(true);
-        // Nothing is ever sent: the channel closes when the last thread has ended.
-        let _ = self.ended.recv_timeout(PATIENCE);
+        // Nothing is ever sent: the channel closes when the last thread is at its end.
+        let all_ended = self.ended.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Disconnected);
         for thread in self.threads {
-            if thread.is_finished() {
+            if all_ended || thread.is_finished() {
                 let _ = thread.join();
             } else {
                 let name = thread.thread().name().unwrap_or_default();

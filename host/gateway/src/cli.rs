@@ -314,6 +314,8 @@ Examples:
         #[arg(long, value_enum, default_value_t = ExportFormat::Jsonl)]
         format: ExportFormat,
         /// Only the events after the one with this number
+        ///
+        /// Such a part can be verified by itself where a checkpoint is for that event, else behind the parts before it.
         #[arg(long, value_name = "NUMBER", default_value_t = 0)]
         after: u64,
         /// A file to write; otherwise standard output
@@ -405,7 +407,7 @@ pub(crate) struct Verify {
     #[arg(long, value_name = "FILE", conflicts_with = "file")]
     pub(crate) store: Option<PathBuf>,
     /// Check the recordings in this directory against what the audit says of them
-    #[arg(long, value_name = "DIR", conflicts_with = "store")]
+    #[arg(long, value_name = "DIR")]
     pub(crate) recordings: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) remote: Remote,
@@ -431,4 +433,32 @@ pub(crate) enum UsersCommand {
 fn speed(text: &str) -> Result<f64, String> {
     let speed = text.parse().ok().filter(|speed: &f64| speed.is_finite() && *speed >= 0.0);
     speed.ok_or_else(|| "this is no number, 0 or more".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn breaking_glass_takes_a_reason() {
+        let approve =
+            |more: &[&str]| Cli::try_parse_from([&["portcullis", "approvals", "approve", "k7wz"], more].concat());
+        assert!(approve(&["--break-glass"]).unwrap_err().to_string().contains("--reason"));
+        assert!(approve(&["--break-glass", "--reason", "orders are stuck"]).is_ok());
+    }
+
+    #[test]
+    fn a_speed_is_a_number_from_0_on() {
+        assert_eq!((speed("0"), speed("2.5")), (Ok(0.0), Ok(2.5)));
+        for junk in ["", "-1", "inf", "NaN", "fast"] {
+            assert!(speed(junk).is_err(), "{junk}");
+        }
+    }
 }

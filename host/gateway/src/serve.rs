@@ -15,7 +15,7 @@ use portcullis_proxy::{Parts, PgListener, Proxy};
 use portcullis_recording::Directory;
 use portcullis_store::{Retention, Store, StoreOptions};
 use portcullis_verdict::mask::HashKey;
-use portcullis_verdict::{AuditSink, LinkKey, Stats};
+use portcullis_verdict::{Appended, ApprovalDesk, AuditSink, Event, LinkKey, Stats, SystemEvent};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch::Receiver;
 
@@ -89,6 +89,8 @@ async fn run(path: PathBuf, mut loaded: Loaded, watch: Watch) -> anyhow::Result<
     let kept = admin::Kept { store: store.clone(), recordings: recordings.clone(), link_key };
     let services = admin::services(&gateway, kept, stats, draining.clone());
     let retention = tokio::spawn(prune(recordings.clone(), gateway.running.recordings.clone()));
+    let expiry = tokio::spawn(expire(store.clone()));
+    tell(&store, "started", concat!("portcullis ", env!("CARGO_PKG_VERSION")));
     let ended = tokio::sync::watch::Sender::new(false);
     let address = admin.as_ref().map(Admin::local_addr);
     // It goes on while sessions end: a held command may still be approved.
@@ -102,9 +104,11 @@ async fn run(path: PathBuf, mut loaded: Loaded, watch: Watch) -> anyhow::Result<
         let _ = tokio::time::timeout(Duration::from_secs(3), admin).await;
     }
     retention.abort();
+    expiry.abort();
     let close = move || {
         // In this order: what each still has to say is recorded, delivered and kept by those after it.
         recordings.close();
+        tell(&store, "stopped", "");
         deliveries.stop();
         store.close();
     };
@@ -193,6 +197,29 @@ fn open_recordings(loaded: &Loaded, store: &Arc<Store>, stats: &Arc<Stats>) -> a
     let path = loaded.data_dir.join("recordings");
     let opened = Directory::open(&path, options, store.clone(), stats.clone());
     opened.with_context(|| format!("the directory of recordings {} cannot be opened", path.display()))
+}
+
+/// Keeps in the audit what happens to the gateway as a whole. While the audit cannot be written there is nothing to be refused, and the log tells it.
+fn tell(audit: &Store, what: &'static str, detail: &str) {
+    let event = SystemEvent { what: what.into(), by: String::new(), detail: detail.into() };
+    if let Appended::Failed(error) = audit.append(Event::System(event)) {
+        tracing::error!(%error, what, "an event could not be recorded");
+    }
+}
+
+/// Ends approval requests whose time is over and for which no client waits: nobody else would notice, and webhooks have to tell.
+async fn expire(store: Arc<Store>) {
+    let mut look = tokio::time::interval(LOOK);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        look.tick().await;
+        let store = store.clone();
+        // Whoever lists requests ends those that have expired.
+        let listed = tokio::task::spawn_blocking(move || store.list(false, None, 0).map(drop)).await;
+        if let Ok(Err(error)) = listed {
+            tracing::warn!(%error, "approval requests cannot be looked through");
+        }
+    }
 }
 
 /// Removes recordings whose time is over, at the start and then now and then.

@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use portcullis_verdict::Checkpoint;
+use portcullis_verdict::{Checkpoint, StoredEvent};
 use redb::{ReadableDatabase, ReadableTable, StorageBackend};
 
 use crate::error::StoreError;
@@ -17,11 +17,16 @@ use crate::tables::{CHECKPOINTS, EVENTS, IDENTITY, block, decode_checkpoint};
 use crate::verify::{Report, Verifier};
 
 /// Verifies the log in a store's file: with this public key (64 hexadecimal digits) if one is given, and against checkpoints that were
-/// kept elsewhere. The file is not changed, even if a crash has left it in need of repair.
+/// kept elsewhere. Every event that can be read is shown to `see`. The file is not changed, even if a crash has left it in need of repair.
 ///
 /// # Errors
 /// When it cannot be opened at all. What is wrong with the log is in the report.
-pub fn verify_file(path: &Path, key: Option<&str>, elsewhere: &[Checkpoint]) -> Result<Report, StoreError> {
+pub fn verify_file(
+    path: &Path,
+    key: Option<&str>,
+    elsewhere: &[Checkpoint],
+    mut see: impl FnMut(&StoredEvent),
+) -> Result<Report, StoreError> {
     let backend = Overlay::open(path).map_err(|error| match error.kind() {
         io::ErrorKind::WouldBlock => StoreError::InUse { path: path.into() },
         _ => StoreError::io(path, error),
@@ -30,7 +35,7 @@ pub fn verify_file(path: &Path, key: Option<&str>, elsewhere: &[Checkpoint]) -> 
     // Over a damaged file the database may panic when it is read, and once more when it is dropped.
     let walked = catch_unwind(AssertUnwindSafe(|| {
         let db = open_backend(path, backend)?;
-        walk(&db, path, elsewhere, &mut verifier)
+        walk(&db, path, elsewhere, &mut verifier, &mut see)
     }));
     match walked {
         Ok(Ok(())) => {}
@@ -46,6 +51,7 @@ fn walk(
     path: &Path,
     elsewhere: &[Checkpoint],
     verifier: &mut Verifier,
+    see: &mut impl FnMut(&StoredEvent),
 ) -> Result<(), FileError> {
     match check_format(db, path)? {
         Some(FORMAT) => {}
@@ -72,7 +78,13 @@ fn walk(
         };
         for encoded in unpacked.encoded() {
             match encoded {
-                Ok(encoded) => verifier.link(encoded.number, encoded.bytes, encoded.claim),
+                Ok(encoded) => {
+                    verifier.link(encoded.number, encoded.bytes, encoded.claim);
+                    match encoded.event() {
+                        Ok(event) => see(&event),
+                        Err(error) => verifier.unreadable(encoded.number, error.to_string()),
+                    }
+                }
                 Err(error) => verifier.unreadable(last, error.to_string()),
             }
         }

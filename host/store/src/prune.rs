@@ -12,7 +12,7 @@ use crate::file::{FileError, identity};
 use crate::journal::Journal;
 use crate::record::block_head;
 use crate::tables::{
-    EVENT_BYTES, ORIGIN, Tables, approval, begin, block, last, decode_checkpoint, encode_checkpoint, unreadable,
+    EVENT_BYTES, ORIGIN, Tables, approval, begin, block, decode_checkpoint, encode_checkpoint, last, unreadable,
 };
 use crate::verify::Verifier;
 

@@ -49,7 +49,8 @@ pub(super) fn measure(peers: &Peers, script: &str, rounds: usize, seconds: &str)
             let by_median = over(&|r| r[place].median / r[0].median);
             let by_p99 = over(&|r| r[place].p99 / r[0].p99);
             let who = name(*peer);
-            let _ = writeln!(out, "| {clients} | {who} | {middle:.0} µs | {late:.0} µs | {by_median:.3} | {by_p99:.3} |");
+            let _ =
+                writeln!(out, "| {clients} | {who} | {middle:.0} µs | {late:.0} µs | {by_median:.3} | {by_p99:.3} |");
             if *peer == Peer::Audited {
                 let met = if by_median <= AIM && by_p99 <= AIM { "met" } else { "**missed**" };
                 let _ = write!(verdict, "With {clients} client(s): {met}. ");

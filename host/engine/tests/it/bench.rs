@@ -124,8 +124,13 @@ pub(crate) fn session() -> Arc<Session> {
 /// A statement that was read, as far as its first word.
 pub(crate) fn read(text: &str) -> Arc<Statement> {
     let verb = text.split(' ').next().unwrap_or_default().to_uppercase();
-    let statement =
-        SqlStatement { dialect: "postgres".into(), verb, effects: Effects::READ, has_where: true, ..SqlStatement::default() };
+    let statement = SqlStatement {
+        dialect: "postgres".into(),
+        verb,
+        effects: Effects::READ,
+        has_where: true,
+        ..SqlStatement::default()
+    };
     let facts = Facts { fingerprint: "f1".into(), sql: Ok(vec![statement]) };
     Arc::new(Statement { kind: Kind::Sql, text: text.into(), facts: Arc::new(facts) })
 }

@@ -150,8 +150,13 @@ fn of_file(file: &Path, args: &Verify, key: Option<&str>) -> anyhow::Result<Chec
 
 fn of_store(store: &Path, args: &Verify, key: Option<&str>) -> anyhow::Result<Checked> {
     let elsewhere = args.checkpoints.as_deref().map(log::checkpoints).transpose()?;
-    let report = verify_file(store, key, &elsewhere.unwrap_or_default())?;
-    Ok(Checked { report, others: Vec::new() })
+    let mut recordings = args.recordings.clone().map(Recordings::new).transpose()?;
+    let report = verify_file(store, key, &elsewhere.unwrap_or_default(), |event| {
+        if let Some(recordings) = &mut recordings {
+            recordings.note(event);
+        }
+    })?;
+    Ok(Checked { report, others: recordings.map(Recordings::problems).transpose()?.unwrap_or_default() })
 }
 
 impl Checked {

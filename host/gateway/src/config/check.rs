@@ -263,8 +263,9 @@ fn admin(admin: &Admin, report: &mut Report) {
 fn approvals(approvals: &Approvals, admin: Option<&Admin>, report: &mut Report) {
     let tokens = admin.map_or(&[][..], |admin| &admin.tokens);
     for (i, group) in approvals.break_glass.iter().enumerate() {
-        if !tokens.iter().any(|token| token.groups.contains(group)) {
-            let message = format!("no [[admin.token]] is in the group `{group}`, so nobody may break glass by it");
+        if !tokens.iter().any(|token| token.role.decides() && token.groups.contains(group)) {
+            let message =
+                format!("no [[admin.token]] that decides is in the group `{group}`: nobody may break glass by it");
             report.warn(at!["approvals", "break_glass", i], message, "name a group of somebody's token");
         }
     }

@@ -161,7 +161,7 @@ pub(super) fn tokens(file: &File, base: &Path, report: &mut Report) -> Vec<Admin
             report.error(at!["admin", "token", i, "name"], message, "give each entry its own: a token has one role");
         }
         let (name, groups) = (token.name.clone(), token.groups.clone());
-        let break_glass = groups.iter().any(|group| file.approvals.break_glass.contains(group));
+        let break_glass = token.role.decides() && groups.iter().any(|group| file.approvals.break_glass.contains(group));
         tokens.push(AdminToken { name, groups, role: token.role, sha256, break_glass });
     }
     tokens

@@ -221,7 +221,11 @@ fn each_thing_that_is_wrong_with_what_leaves_the_gateway_is_refused() {
     // With TLS, other machines may reach the interface.
     load_text(&outward("127.0.0.1:9432", "0.0.0.0:9432")).unwrap();
     let loaded = load_text(&outward("break_glass = [\"dba\"]", "break_glass = [\"dbas\"]")).unwrap();
-    assert!(loaded.warnings[0].brief.contains("no [[admin.token]] is in the group `dbas`"), "{:?}", loaded.warnings);
+    assert!(
+        loaded.warnings[0].brief.contains("no [[admin.token]] that decides is in the group `dbas`"),
+        "{:?}",
+        loaded.warnings
+    );
     assert!(!loaded.tokens[0].break_glass);
 }
 

@@ -159,8 +159,11 @@ fn recorded(event: &RecordingEvent) -> String {
     let RecordingEvent { subject: _, state, file, bytes, sha256, entries, detail } = event;
     let detail = if detail.is_empty() { String::new() } else { format!(": {}", safe(detail)) };
     let mut out = format!("recording {}{detail}\n", safe(state));
-    let _ = writeln!(out, "  {}, {entries} entries, {bytes} bytes", safe(file));
-    if !sha256.is_empty() {
+    if sha256.is_empty() {
+        // It has just begun.
+        let _ = writeln!(out, "  {}", safe(file));
+    } else {
+        let _ = writeln!(out, "  {}, {entries} entries, {bytes} bytes", safe(file));
         let _ = writeln!(out, "  sha256 {}", safe(sha256));
     }
     out

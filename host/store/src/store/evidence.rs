@@ -391,19 +391,19 @@ fn a_file_is_verified_without_a_gateway_and_without_a_change() {
     let store = Store::open(&path, eager(), key(), Arc::default()).unwrap();
     (0..500).for_each(|n| append(&store, finish("s", n)));
     store.flush().unwrap();
-    assert!(matches!(crate::verify_file(&path, None, &[]), Err(StoreError::InUse { .. })));
+    assert!(matches!(crate::verify_file(&path, None, &[], |_| {}), Err(StoreError::InUse { .. })));
     let crashed = dir.file("crashed.redb");
     std::fs::copy(&path, &crashed).unwrap();
     store.close();
     for path in [&path, &crashed] {
         let before = std::fs::read(path).unwrap();
-        let report = crate::verify_file(path, Some(&key().public_hex()), &[]).unwrap();
+        let report = crate::verify_file(path, Some(&key().public_hex()), &[], |_| {}).unwrap();
         assert_eq!((report.problems, report.last), (vec![], 500));
         assert_eq!(std::fs::read(path).unwrap(), before);
     }
     let later = key().checkpoint(&[0; 16], 900, 1, &[0; 32]);
-    assert!(!crate::verify_file(&path, None, &[later]).unwrap().problems.is_empty());
-    assert!(matches!(crate::verify_file(&dir.file("none"), None, &[]), Err(StoreError::Io { .. })));
+    assert!(!crate::verify_file(&path, None, &[later], |_| {}).unwrap().problems.is_empty());
+    assert!(matches!(crate::verify_file(&dir.file("none"), None, &[], |_| {}), Err(StoreError::Io { .. })));
 }
 
 /// One byte after the other: the answer is a refusal or a problem, or the byte is one that nothing depends on. The log's events are never
@@ -423,7 +423,7 @@ fn a_file_edited_anywhere_never_tells_another_story() {
         let mut bytes = whole.clone();
         bytes[*at] ^= 0x20;
         std::fs::write(&edited, &bytes).unwrap();
-        match crate::verify_file(&edited, Some(&key().public_hex()), &[]) {
+        match crate::verify_file(&edited, Some(&key().public_hex()), &[], |_| {}) {
             Ok(report) if report.problems.is_empty() => {
                 assert_eq!((report.first, report.last), (1, 100), "the byte at {at}");
             }
