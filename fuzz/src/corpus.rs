@@ -13,6 +13,19 @@ pub(crate) const PROOF: &[u8] = b"p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=
 pub(crate) const PASSWORD: &str = "open sesame";
 const FIRST: &[u8] = b"n,,n=user,r=rOprNGfwEbeRWgbNEkqO";
 
+/// What a link says.
+const LINK: &[u8] =
+    br#"{"approval":"k7wz","digest":"ab","approve":true,"reviewer":"bob","webhook":"mail","expires_ms":1000}"#;
+/// A recording of a command with a result, a message and its end, as its content behind a byte that has it packed.
+const RECORDING: &[u8] = b"\x02PORTCREC\x01\x19\x02s1\x03ann\x04shop\x08postgres\x00\x02\xac\x02\
+    \x01\x05\x07\x01SELECT\
+    \x02\x05\x07\x01\x02id\x01t\x00\
+    \x03\x05\x08\x01\x00\x01\x00\x00\x00\x017\
+    \x05\x05\x13\x06NOTICE\x0500000hi\x1b[2J\
+    \x04\x05\x07\x04copya\n\
+    \x06\x05\x09\x01SELECT 1\
+    \x7f\x05\x02\x06\x00";
+
 /// Inputs for the target of this name.
 pub fn seeds(target: &str) -> Vec<Vec<u8>> {
     match target {
@@ -20,12 +33,14 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
         "connect" => server_logins(),
         "data_row" => [0x08 | 1, 0x18 | 2, 0xf8 | 3].map(|options| [&[options][..], &rows()].concat()).to_vec(),
         "frame" => vec![rows(), query("select 1"), [query("select 1"), rows()].concat()],
+        "link" => vec![[b"\0", LINK].concat(), b"\x01e30.e30".to_vec()],
         "login" => client_logins(),
         "manifest" => vec![MANIFEST.into()],
         "mask" => masks(),
         "message" => {
             vec![b"CSERROR\0C42501\0Mno\0Hask\0\0".to_vec(), b"MSNOTICE\0C00000\0Mx\0\0".to_vec(), b"?T".to_vec()]
         }
+        "recording" => vec![RECORDING.to_vec(), [b"\0", &RECORDING[1..]].concat()],
         "relay" => sessions(),
         "row_description" => vec![description(), b"\0\0".to_vec()],
         "scram" => vec![[chunk(0, VERIFIER.as_bytes()), chunk(0, FIRST), chunk(0, &last())].concat()],

@@ -5,6 +5,7 @@
 //! [`corpus::seeds`], and `README.md` says how to give them to a fuzzer that is guided by coverage.
 
 pub mod corpus;
+mod evidence;
 mod login;
 mod policy;
 mod relay;
@@ -21,10 +22,12 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("connect", login::connect),
     ("data_row", wire::data_row),
     ("frame", wire::frame),
+    ("link", evidence::link),
     ("login", login::login),
     ("manifest", text::manifest),
     ("mask", policy::mask),
     ("message", wire::message),
+    ("recording", evidence::recording),
     ("relay", relay::relay),
     ("row_description", wire::row_description),
     ("scram", login::scram),
@@ -56,6 +59,11 @@ mod tests {
     fn seeds_are_accepted() {
         let (steps, _) = login::log_in(&corpus::seeds("login")[0][1..], 1, Tls::Unavailable);
         assert_eq!(steps.last().map(String::as_str), Some("Authenticated"));
+        let seed = corpus::seeds("recording").swap_remove(0);
+        let content = zstd::stream::encode_all(&seed[1..], 1).unwrap();
+        let mut reader = portcullis_recording::Reader::new(content.as_slice()).unwrap();
+        assert_eq!(reader.by_ref().map(Result::unwrap).count(), 6);
+        assert!(reader.closing().is_some());
         for text in corpus::seeds("sql") {
             let text = String::from_utf8(text[1..].to_vec()).unwrap();
             assert!(sql::read(&text, sql::Lexing::default()).is_ok(), "{text}");

@@ -32,7 +32,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
             "portcullis-verdict",
         ],
     ),
-    ("portcullis-fuzz", &["portcullis-package", "portcullis-verdict", "portcullis-wire"]),
+    ("portcullis-fuzz", &["portcullis-package", "portcullis-recording", "portcullis-verdict", "portcullis-wire"]),
     ("portcullis-tests", &[]),
     ("xtask", &["portcullis-tests"]),
 ];
@@ -47,7 +47,7 @@ const KEPT_IN: [(&str, &[&str]); 9] = [
     ("wit-component", &["portcullis-package", "portcullis-engine"]),
     ("tokio-rustls", &["portcullis-admin", "portcullis-proxy"]),
     ("utoipa", &["portcullis-admin"]),
-    ("zstd", &["portcullis-recording", "portcullis-store"]),
+    ("zstd", &["portcullis-fuzz", "portcullis-recording", "portcullis-store"]),
 ];
 
 /// Every licence that a dependency may offer as a choice.

@@ -142,7 +142,8 @@ fn finished(finish: &FinishEvent) -> String {
         Some(error) => format!("failed: {}", safe(error)),
         None => format!("done: {}", safe(tag)),
     };
-    let by = if masked_by.is_empty() { String::new() } else { format!(" by {}", safe(&masked_by.join(", "))) };
+    // Policies that only looked are named in the event all the same.
+    let by = if *masked == 0 || masked_by.is_empty() { String::new() } else { format!(" by {}", safe(&masked_by.join(", "))) };
     format!("#{sequence} {how}; {rows} rows, {bytes} bytes, {masked} masked cells{by}, {}\n", millis(*micros))
 }
 
