@@ -157,7 +157,7 @@ pub(crate) async fn record(app: &Arc<App>, what: &'static str, by: &str, detail:
     match sink.append(Event::System(SystemEvent { what: what.into(), by: by.into(), detail })) {
         Appended::Done(_) => Ok(()),
         Appended::Pending(receipt) => {
-            let late = |_| AuditError(format!("it took more than {} s", RECORDING.as_secs()));
+            let late = |_| AuditError::Write(format!("it took more than {} s", RECORDING.as_secs()));
             tokio::time::timeout(RECORDING, receipt).await.map_err(late)?.map(drop)
         }
         Appended::Failed(error) => Err(error),

@@ -225,12 +225,12 @@ impl Stream {
     }
 }
 
-fn unreadable(AuditError(why): AuditError) -> Failure {
-    Failure::new(format!("the audit log cannot be read: {why}"))
+fn unreadable(error: AuditError) -> Failure {
+    Failure::new(error.to_string())
 }
 
-fn unkept(AuditError(why): AuditError) -> Failure {
-    Failure::new(format!("how far it has come cannot be kept: {why}"))
+fn unkept(error: AuditError) -> Failure {
+    Failure::new(format!("how far it has come cannot be kept: {error}"))
 }
 
 /// A consumer on its way along the log.

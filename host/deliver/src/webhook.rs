@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use portcullis_verdict::{
-    ApprovalDesk, ApprovalError, ApprovalEvent, ApprovalState, ApprovalView, AuditError, Event, Link, StoredEvent,
+    ApprovalDesk, ApprovalError, ApprovalEvent, ApprovalState, ApprovalView, Event, Link, StoredEvent,
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::Sha256;
@@ -69,7 +69,7 @@ impl Notifier {
             Some(log) => log,
             None => {
                 let head = self.services.audit.head();
-                head.map_err(|AuditError(why)| Failure::new(format!("the audit log cannot be read: {why}")))?.log
+                head.map_err(|error| Failure::new(error.to_string()))?.log
             }
         };
         Ok(self.log.insert(log))

@@ -15,7 +15,7 @@ use portcullis_proxy::{Parts, PgListener, Proxy};
 use portcullis_recording::Directory;
 use portcullis_store::{Retention, Store, StoreOptions};
 use portcullis_verdict::mask::HashKey;
-use portcullis_verdict::{Appended, ApprovalDesk, AuditSink, Event, LinkKey, Stats, SystemEvent};
+use portcullis_verdict::{AuditSink, Event, LinkKey, Stats, SystemEvent};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch::Receiver;
 
@@ -199,12 +199,9 @@ fn open_recordings(loaded: &Loaded, store: &Arc<Store>, stats: &Arc<Stats>) -> a
     opened.with_context(|| format!("the directory of recordings {} cannot be opened", path.display()))
 }
 
-/// Keeps in the audit what happens to the gateway as a whole. While the audit cannot be written there is nothing to be refused, and the log tells it.
+/// Keeps in the audit what happens to the gateway as a whole.
 fn tell(audit: &Store, what: &'static str, detail: &str) {
-    let event = SystemEvent { what: what.into(), by: String::new(), detail: detail.into() };
-    if let Appended::Failed(error) = audit.append(Event::System(event)) {
-        tracing::error!(%error, what, "an event could not be recorded");
-    }
+    audit.note(Event::System(SystemEvent { what: what.into(), by: String::new(), detail: detail.into() }));
 }
 
 /// Ends approval requests whose time is over and for which no client waits: nobody else would notice, and webhooks have to tell.
@@ -214,11 +211,8 @@ async fn expire(store: Arc<Store>) {
     loop {
         look.tick().await;
         let store = store.clone();
-        // Whoever lists requests ends those that have expired.
-        let listed = tokio::task::spawn_blocking(move || store.list(false, None, 0).map(drop)).await;
-        if let Ok(Err(error)) = listed {
-            tracing::warn!(%error, "approval requests cannot be looked through");
-        }
+        // A panic there has been logged, and the next look may fare better.
+        let _ = tokio::task::spawn_blocking(move || store.expire_overdue()).await;
     }
 }
 

@@ -54,7 +54,7 @@ pub(crate) struct Waiting {
     state: State,
 }
 
-/// What comes of an allowed command's event: the receipt, and the ruling that it is for.
+/// What comes of the event of a command that was allowed or denied: the receipt, and the ruling that it is for.
 type Recorded = Result<(Receipt, Ruling), AuditError>;
 
 enum State {
@@ -105,7 +105,10 @@ impl Pipeline {
     ) -> Poll<Decision> {
         let decision = match &mut waiting.state {
             State::Disk(recorded) => match std::task::ready!(recorded.as_mut().poll(cx)) {
-                Ok((receipt, ruling)) => self.permit(ruling, receipt),
+                Ok((receipt, ruling)) => match &ruling.outcome {
+                    Outcome::Deny(denial) => self.deny(denial.clone()),
+                    Outcome::Allow | Outcome::Review(_) => self.permit(ruling, receipt),
+                },
                 Err(error) => self.unrecorded(&error),
             },
             State::Approval { hold, digest } => {
@@ -128,10 +131,8 @@ impl Pipeline {
 
     /// Records what needs no permit.
     pub(crate) fn record(&self, event: impl FnOnce(Arc<Subject>) -> Event) {
-        if let Some(audit) = &self.audit
-            && let Appended::Failed(error) = audit.append(event(self.subject.clone()))
-        {
-            tracing::error!(session = %self.session.id, %error, "an event could not be recorded");
+        if let Some(audit) = &self.audit {
+            audit.note(event(self.subject.clone()));
         }
     }
 
@@ -140,9 +141,8 @@ impl Pipeline {
         let appended = self.audit.as_ref().map(|audit| audit.append(event));
         async move {
             match appended {
-                None | Some(Appended::Done(_)) => Ok(()),
-                Some(Appended::Pending(receipt)) => receipt.await.map(drop),
-                Some(Appended::Failed(error)) => Err(error),
+                None => Ok(()),
+                Some(appended) => appended.received().await.map(drop),
             }
         }
     }
@@ -180,15 +180,20 @@ impl Pipeline {
     fn settle(
         &mut self,
         command: Arc<Command>,
-        ruling: Ruling,
+        mut ruling: Ruling,
         asked: Instant,
         approval: Option<(Arc<str>, Vec<Grant>)>,
     ) -> Decision {
         let appended = self.audit.as_ref().map(|audit| {
             let approval = approval.as_ref().map(|(id, _)| id.clone());
-            audit.append(Event::Command(self.event(&command, &ruling, asked, approval)))
+            audit.append(Event::Command(self.event(&command, &mut ruling, asked, approval)))
         });
         match (&ruling.outcome, appended) {
+            // A denial is told when it is recorded, as what is allowed is sent then.
+            (Outcome::Allow | Outcome::Deny(_), Some(Appended::Pending(receipt))) => {
+                let recorded = Box::pin(async move { Ok((receipt.await?, ruling)) });
+                Decision::Wait(Waiting { command, state: State::Disk(recorded) })
+            }
             (Outcome::Deny(denial), _) => self.deny(denial.clone()),
             (_, Some(Appended::Failed(error))) => self.unrecorded(&error),
             (Outcome::Review(demands), _) => match approval {
@@ -200,10 +205,6 @@ impl Pipeline {
             },
             (Outcome::Allow, None) => self.permit(ruling, Receipt::accepted()),
             (Outcome::Allow, Some(Appended::Done(receipt))) => self.permit(ruling, receipt),
-            (Outcome::Allow, Some(Appended::Pending(receipt))) => {
-                let recorded = Box::pin(async move { Ok((receipt.await?, ruling)) });
-                Decision::Wait(Waiting { command, state: State::Disk(recorded) })
-            }
         }
     }
 
@@ -250,7 +251,7 @@ impl Pipeline {
         Decision::Deny(denial)
     }
 
-    fn event(&self, command: &Command, ruling: &Ruling, asked: Instant, approval: Option<Arc<str>>) -> CommandEvent {
+    fn event(&self, command: &Command, ruling: &mut Ruling, asked: Instant, approval: Option<Arc<str>>) -> CommandEvent {
         let statement = &command.statement;
         let message = match &ruling.outcome {
             Outcome::Deny(denial) => Some(denial.message.clone()),
@@ -269,7 +270,7 @@ impl Pipeline {
             reason: command.reason.clone(),
             outcome: ruling.outcome.as_str().into(),
             message,
-            answers: ruling.explanation.iter().map(AnswerRecord::from).collect(),
+            answers: std::mem::take(&mut ruling.explanation).into_iter().map(AnswerRecord::from).collect(),
             approval,
             micros: asked.elapsed().as_micros() as u64,
         }

@@ -1,15 +1,12 @@
 use std::collections::BTreeSet;
-use std::fmt::Write;
 use std::fs::{self, File};
-use std::future::Future;
 use std::io;
 use std::path::Path;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 
-use portcullis_verdict::{Appended, AuditError, Receipt, RecordingEvent, Stats};
+use portcullis_verdict::{Appended, RecordingEvent, Stats};
 use tokio::runtime::Runtime;
 
 use crate::directory::{Desk, Name};
@@ -17,15 +14,12 @@ use crate::directory::{Desk, Name};
 /// So many recordings share one flush of their directory.
 const BATCH: usize = 64;
 
-/// An event that the audit has not taken yet.
-pub(crate) type Unread = Pin<Box<dyn Future<Output = Result<Receipt, AuditError>> + Send>>;
-
 /// What the closer is to do.
 pub(crate) enum Task {
     /// A recording's last byte is written.
     Finish(Finished),
     /// An event is on its way into the audit.
-    Await(RecordingEvent, Unread),
+    Await(RecordingEvent, Appended),
 }
 
 /// A recording whose last byte is written.
@@ -54,7 +48,7 @@ impl Closer {
             let mut directories = BTreeSet::new();
             for task in batch {
                 match task {
-                    Task::Await(event, future) => self.settle(&event, Appended::Pending(future)),
+                    Task::Await(event, appended) => self.settle(&event, appended),
                     Task::Finish(finished) => {
                         let name = self.finish(finished);
                         // The root too: the day may be new in it.
@@ -93,12 +87,7 @@ impl Closer {
 
     /// Waits until the audit has an event. Without the audit the log is the last place where a recording's digest can be kept.
     fn settle(&self, event: &RecordingEvent, appended: Appended) {
-        let outcome = match appended {
-            Appended::Done(_) => Ok(()),
-            Appended::Pending(future) => self.runtime.block_on(future).map(|_| ()),
-            Appended::Failed(error) => Err(error),
-        };
-        if let Err(error) = outcome {
+        if let Err(error) = self.runtime.block_on(appended.received()) {
             let RecordingEvent { subject, state, file, bytes, sha256, entries, detail } = event;
             let session = &subject.session;
             tracing::error!(%session, %state, file, bytes, sha256, entries, detail, "a recording is not in the audit: {error}");
@@ -109,11 +98,4 @@ impl Closer {
 /// Makes the names in a directory durable.
 pub(crate) fn sync(directory: &Path) -> io::Result<()> {
     fs::File::open(directory)?.sync_all()
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

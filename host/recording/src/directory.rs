@@ -7,14 +7,14 @@ use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 use portcullis_verdict::{
     Appended, AuditSink, Event, Medium, RecordLevel, Recorder, Recorders, RecordingError, RecordingEvent,
     RecordingFiles, Session, Stats, Subject,
 };
 
-use crate::closer::{Closer, Task, Unread};
+use crate::closer::{Closer, Task};
 use crate::format::{self, Header};
 use crate::recorder::{FileRecorder, NoRecorder, Shared};
 use crate::writer::{Order, Recording, Writer};
@@ -159,7 +159,11 @@ impl Directory {
         let desk = Arc::new(desk);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         let closer = Closer { desk: desk.clone(), runtime };
-        closer.salvage()?;
+        // Waiting for the audit is not possible on a thread that drives futures, such as this may be.
+        let salvage =
+            thread::Builder::new().name("recording-salvage".into()).spawn(|| closer.salvage().map(|()| closer))?;
+        let closer =
+            salvage.join().map_err(|_| io::Error::other("the thread that salvages recordings has panicked"))??;
 
         let (orders, order_queue) = mpsc::channel();
         let (tasks, task_queue) = mpsc::channel();
@@ -219,8 +223,7 @@ impl Directory {
         };
         let mut beginning = Vec::new();
         format::put_header(&mut beginning, &header).map_err(|_| "its header is too long".to_string())?;
-        let day = now.to_zoned(TimeZone::UTC).strftime("%Y-%m-%d").to_string();
-        let name = Name::new(&self.desk.root, subject.clone(), &day);
+        let name = Name::new(&self.desk.root, subject.clone(), &day_of(now));
         let file = self.create(&name).map_err(|error| format!("{}: {error}", name.part().display()))?;
         self.started(&name)?;
 
@@ -234,9 +237,9 @@ impl Directory {
     }
 
     fn create(&self, name: &Name) -> io::Result<File> {
-        let exists = || io::Error::new(io::ErrorKind::AlreadyExists, "there is a recording of this session");
-        if self.find(&name.subject.session)?.is_some() {
-            return Err(exists());
+        // Identifiers are unique, so that other days need no look; while one is under way, its file itself is in the way.
+        if name.path().try_exists()? {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a recording of this session"));
         }
         let part = name.part();
         let create = || {
@@ -254,16 +257,15 @@ impl Directory {
     fn started(&self, name: &Name) -> Result<(), String> {
         let event = name.event("started", 0, String::new(), 0, String::new());
         match self.desk.append(&event) {
-            Appended::Done(_) => Ok(()),
-            Appended::Pending(future) => {
-                self.hand_over(event, future);
-                Ok(())
-            }
             Appended::Failed(error) => {
                 if let Err(also) = fs::remove_file(name.part()) {
                     tracing::warn!(session = %name.subject.session, "an empty recording cannot be removed: {also}");
                 }
                 Err(error.to_string())
+            }
+            appended => {
+                self.hand_over(event, appended);
+                Ok(())
             }
         }
     }
@@ -273,12 +275,13 @@ impl Directory {
         if !is_id(session) {
             return Ok(None);
         }
-        let mut days = days(&self.desk.root)?;
-        days.sort_unstable();
         // The second look at the whole one is for a file that was given its name in between.
         let names = [WHOLE, PART, WHOLE].map(|end| format!("{session}{end}"));
-        let files = days.iter().rev().flat_map(|day| names.iter().map(|name| day.join(name)));
-        Ok(files.into_iter().find(|file| file.exists()))
+        let in_day = |day: PathBuf| names.iter().map(|name| day.join(name)).find(|file| file.exists());
+        if let Some(file) = likely_days(session).map(|day| self.desk.root.join(day)).find_map(in_day) {
+            return Ok(Some(file));
+        }
+        Ok(days(&self.desk.root)?.into_iter().find_map(in_day))
     }
 }
 
@@ -316,11 +319,8 @@ impl Directory {
             entries: 0,
             detail: why.clone(),
         };
-        match self.desk.append(&event) {
-            Appended::Done(_) => {}
-            Appended::Pending(future) => self.hand_over(event, future),
-            Appended::Failed(error) => tracing::error!(%session, "a failed recording is not in the audit: {error}"),
-        }
+        let appended = self.desk.append(&event);
+        self.hand_over(event, appended);
         match self.desk.options.on_failure {
             OnLimit::End => Err(RecordingError(why)),
             OnLimit::Stop => Ok(Box::new(NoRecorder(Some(why)))),
@@ -328,10 +328,10 @@ impl Directory {
     }
 
     /// Lets the closer wait for the audit.
-    pub(crate) fn hand_over(&self, event: RecordingEvent, future: Unread) {
+    fn hand_over(&self, event: RecordingEvent, appended: Appended) {
         if let Some(closer) = &*locked(&self.closer) {
             // Were the closer gone, recordings would be closed, which the next order tells.
-            let _ = closer.send(Task::Await(event, future));
+            let _ = closer.send(Task::Await(event, appended));
         }
     }
 }
@@ -365,6 +365,20 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Whether a session's identifier can be the name of a file.
 pub(crate) fn is_id(session: &str) -> bool {
     (1..=64).contains(&session.len()) && session.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+}
+
+/// The name of a day's directory.
+fn day_of(time: Timestamp) -> String {
+    time.to_zoned(TimeZone::UTC).strftime("%Y-%m-%d").to_string()
+}
+
+/// The days on which a session's recording has begun if its identifier is a UUID of version 7, which begins with milliseconds since the Unix
+/// epoch (RFC 9562 §5.7): that time's, and the next, since a recording begins a little later.
+fn likely_days(session: &str) -> impl Iterator<Item = String> {
+    let digits: String = session.chars().filter(|c| *c != '-').take(12).collect();
+    let time = i64::from_str_radix(&digits, 16).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
+    let times = [time, time.and_then(|time| time.checked_add(SignedDuration::from_hours(24)).ok())];
+    times.into_iter().flatten().map(day_of)
 }
 
 /// The directories of days below the root.

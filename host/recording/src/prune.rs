@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use portcullis_verdict::{Appended, Subject};
+use portcullis_verdict::Subject;
+use tokio::runtime::{Builder, Runtime};
 
 use crate::directory::{Directory, Name, PART, WHOLE, days};
 use crate::reader::Reader;
@@ -21,12 +22,13 @@ struct Old {
 
 impl Directory {
     /// Deletes whole recordings, the oldest first: those that ended more than `older_than_ms` milliseconds ago, and then as many as it takes
-    /// for all recordings together, those under way included, to be no larger than `max_total_bytes`. Tells how many. Each is entered
-    /// in the audit before; without the audit nothing is deleted.
+    /// for all recordings together, those under way included, to be no larger than `max_total_bytes`. Tells how many. Each is deleted when
+    /// the audit has it, so this is not for a thread that drives futures; without the audit nothing is deleted.
     pub fn prune(&self, older_than_ms: Option<u64>, max_total_bytes: Option<u64>) -> io::Result<usize> {
         let (mut recordings, mut total) = self.recordings()?;
         recordings.sort_unstable_by_key(|recording| recording.at);
         let before = older_than_ms.and_then(|ms| SystemTime::now().checked_sub(Duration::from_millis(ms)));
+        let runtime = Builder::new_current_thread().enable_time().build()?;
         let mut pruned = 0;
         for old in &recordings {
             let why = if before.is_some_and(|before| old.at < before) {
@@ -36,7 +38,7 @@ impl Directory {
             } else {
                 break;
             };
-            self.remove(old, why)?;
+            self.remove(old, why, &runtime)?;
             total = total.saturating_sub(old.bytes);
             pruned += 1;
         }
@@ -70,7 +72,7 @@ impl Directory {
         Ok((found, total))
     }
 
-    fn remove(&self, old: &Old, why: &str) -> io::Result<()> {
+    fn remove(&self, old: &Old, why: &str, runtime: &Runtime) -> io::Result<()> {
         let header = File::open(&old.path).ok().and_then(|file| Reader::new(file).ok());
         let subject = header.map(|reader| reader.header().subject.clone());
         let unknown = || Subject { session: old.session.as_str().into(), ..Subject::default() };
@@ -78,11 +80,7 @@ impl Directory {
         let day = old.day.file_name().and_then(|day| day.to_str()).unwrap_or_default();
         let name = Name::new(&self.desk.root, Arc::new(subject), day);
         let event = name.event("pruned", old.bytes, String::new(), 0, why.into());
-        match self.desk.append(&event) {
-            Appended::Done(_) => {}
-            Appended::Pending(future) => self.hand_over(event, future),
-            Appended::Failed(error) => return Err(io::Error::other(error)),
-        }
+        runtime.block_on(self.desk.append(&event).received()).map_err(io::Error::other)?;
         fs::remove_file(&old.path)?;
         // It stays while there are others in it.
         let _ = fs::remove_dir(&old.day);

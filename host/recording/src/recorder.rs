@@ -94,7 +94,9 @@ impl Shared {
     pub(crate) fn take(&self) -> Option<Taken> {
         let mut state = self.state();
         state.told = false;
-        let taken = std::mem::take(&mut state.fresh);
+        // A busy session needs as much room again; one that has recorded nothing meanwhile keeps none.
+        let bytes = Vec::with_capacity((state.fresh.bytes.len() / 4 * 5).min(2 * CHUNK));
+        let taken = std::mem::replace(&mut state.fresh, Taken { bytes, ..Taken::default() });
         state.writing = taken.bytes.len();
         (!taken.bytes.is_empty()).then_some(taken)
     }

@@ -5,10 +5,11 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use portcullis_verdict::{Appended, Subject};
+use portcullis_verdict::Subject;
+use portcullis_verdict::text::hex;
 use sha2::{Digest, Sha256};
 
-use crate::closer::{Closer, hex, sync};
+use crate::closer::{Closer, sync};
 use crate::directory::{Name, PART, days};
 use crate::reader::Reader;
 
@@ -40,13 +41,7 @@ impl Closer {
         let state = if found.cut.is_empty() { "ended" } else { "cut" };
         let event = name.event(state, found.bytes, found.sha256, found.entries, found.cut);
         tracing::warn!(session, "a recording was left by a process that died: {state} after {} entries", found.entries);
-        match self.desk.append(&event) {
-            Appended::Done(_) => {}
-            Appended::Pending(future) => {
-                self.runtime.block_on(future).map_err(io::Error::other)?;
-            }
-            Appended::Failed(error) => return Err(io::Error::other(error)),
-        }
+        self.runtime.block_on(self.desk.append(&event).received()).map_err(io::Error::other)?;
         name.complete()?;
         sync(day)
     }

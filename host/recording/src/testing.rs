@@ -24,7 +24,7 @@ pub(crate) struct Audit {
 impl AuditSink for Audit {
     fn append(&self, event: Event) -> Appended {
         if self.fails.load(Ordering::Relaxed) {
-            return Appended::Failed(portcullis_verdict::AuditError("no disk".into()));
+            return Appended::Failed(portcullis_verdict::AuditError::Write("no disk".into()));
         }
         let Event::Recording(event) = event else { panic!("{event:?}") };
         self.events.lock().unwrap().push(event);

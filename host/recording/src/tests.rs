@@ -313,6 +313,30 @@ fn identifiers_that_are_no_file_names_and_second_recordings_are_refused() {
     assert!(Recorders::open(&*directory, &session("s"), RecordLevel::Results, Medium::Results).is_err());
 }
 
+#[test]
+fn a_recording_is_found_on_the_days_that_its_identifier_tells_and_on_all_others() {
+    let setup = Setup::new();
+    let directory = setup.open();
+    // Of 2026-07-25 17:20:00.123 UTC.
+    let session = "019f9a4e-7e7b-7000-8000-000000000000";
+    for (day, id) in [
+        ("2026-07-25", session),
+        ("2026-07-26", session),
+        ("1999-01-01", session),
+        ("2026-07-25", "ffffffff-ffff-7000"),
+        ("2026-07-25", "s"),
+    ] {
+        let file = setup.root.0.join(day).join(format!("{id}.rec.zst"));
+        fs::create_dir(file.parent().unwrap()).unwrap();
+        fs::write(&file, day).unwrap();
+        let mut found = String::new();
+        RecordingFiles::open(&*directory, id).unwrap().unwrap().read_to_string(&mut found).unwrap();
+        assert_eq!(found, day, "{id}");
+        fs::remove_dir_all(file.parent().unwrap()).unwrap();
+        assert!(RecordingFiles::open(&*directory, id).unwrap().is_none());
+    }
+}
+
 /// A directory whose recordings go into pipes, which nobody reads yet.
 fn piped(setup: &Setup) -> (Arc<Directory>, mpsc::Receiver<std::io::PipeReader>) {
     let (sender, receiver) = mpsc::channel();
@@ -557,20 +581,22 @@ fn the_oldest_are_pruned_and_never_one_under_way() {
     assert_eq!(setup.root.files().len(), 1);
 }
 
+/// Takes events only when someone waits for it.
+struct Slow(Arc<AtomicUsize>);
+
+impl portcullis_verdict::AuditSink for Slow {
+    fn append(&self, _: portcullis_verdict::Event) -> portcullis_verdict::Appended {
+        let taken = self.0.clone();
+        portcullis_verdict::Appended::Pending(Box::pin(async move {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            taken.fetch_add(1, Ordering::Relaxed);
+            Ok(portcullis_verdict::Receipt::accepted())
+        }))
+    }
+}
+
 #[test]
 fn the_closer_waits_for_an_audit_that_takes_its_time() {
-    struct Slow(Arc<AtomicUsize>);
-    impl portcullis_verdict::AuditSink for Slow {
-        fn append(&self, _: portcullis_verdict::Event) -> portcullis_verdict::Appended {
-            let taken = self.0.clone();
-            // Taken only when someone waits for it.
-            portcullis_verdict::Appended::Pending(Box::pin(async move {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-                taken.fetch_add(1, Ordering::Relaxed);
-                Ok(portcullis_verdict::Receipt::accepted())
-            }))
-        }
-    }
     let setup = Setup::new();
     let taken = Arc::new(AtomicUsize::new(0));
     let audit = Arc::new(Slow(taken.clone()));
@@ -578,4 +604,20 @@ fn the_closer_waits_for_an_audit_that_takes_its_time() {
     drop(record(&directory, "s"));
     directory.close();
     assert_eq!(taken.load(Ordering::Relaxed), 2);
+}
+
+#[test]
+fn what_a_crash_leaves_is_told_to_an_audit_that_takes_its_time_whoever_opens_the_directory() {
+    let setup = Setup::new();
+    let day = setup.root.0.join("2026-01-15");
+    fs::create_dir(&day).unwrap();
+    fs::write(day.join("s.rec.zst.part"), b"").unwrap();
+    let taken = Arc::new(AtomicUsize::new(0));
+    let audit = Arc::new(Slow(taken.clone()));
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let opened = async { Directory::open(&setup.root.0, setup.options.clone(), audit, setup.stats.clone()) };
+    let directory = runtime.block_on(opened).unwrap();
+    assert_eq!(taken.load(Ordering::Relaxed), 1);
+    assert_eq!(setup.root.files(), [day.join("s.rec.zst")]);
+    directory.close();
 }

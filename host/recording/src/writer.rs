@@ -6,6 +6,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use portcullis_verdict::Stats;
+use portcullis_verdict::text::hex;
 use sha2::{Digest, Sha256};
 use zstd::bulk::Compressor;
 use zstd::zstd_safe::{CParameter, compress_bound};
@@ -212,7 +213,7 @@ impl Writer {
 
     fn finish(&self, recording: Recording, state: &'static str, detail: String) {
         let Recording { name, file, written, entries, hash, .. } = recording;
-        let sha256 = crate::closer::hex(&hash.finalize());
+        let sha256 = hex(&hash.finalize());
         let finished = Finished { name, file, bytes: written, entries, sha256, state, detail };
         // The closer outlives the writer; were it gone, the next start would find the file.
         let _ = self.closer.send(Task::Finish(finished));

@@ -21,6 +21,7 @@ use tokio::time::Instant;
 use crate::file::File;
 use crate::queue::{Item, Queue, Refused};
 use crate::request::{self, Key, Record};
+use crate::start::STOPPED;
 
 /// What an identifier is written in: no letter that could be read as a digit.
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
@@ -28,7 +29,6 @@ const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 const BROKEN_GLASS: &str = "broken-glass";
 const EXPIRED: &str = "nobody decided in time";
 const LEFT: &str = "the client cancelled or left";
-const STOPPED: &str = "the gateway stopped";
 
 pub(crate) struct Desk {
     queue: Arc<Queue>,
@@ -285,7 +285,7 @@ impl Desk {
     fn settle(&self, ticket: u64, view: ApprovalView) -> Result<ApprovalView, ApprovalError> {
         match self.queue.wait(ticket) {
             Ok(()) => Ok(view),
-            Err(error) => Err(ApprovalError::Store(format!("{}; the decision takes effect when it can be", error.0))),
+            Err(error) => Err(ApprovalError::Store(format!("{error}; the decision takes effect when it can be"))),
         }
     }
 
@@ -335,6 +335,11 @@ impl Desk {
     }
 
     /// The lock, with nothing under it that has expired.
+    /// Ends what has expired.
+    pub(crate) fn expire_overdue(&self) {
+        drop(self.swept());
+    }
+
     fn swept(&self) -> MutexGuard<'_, State> {
         let mut state = self.lock();
         self.sweep(&mut state, self.queue.now_ms());
@@ -446,7 +451,7 @@ fn event(record: &Record, what: &'static str) -> ApprovalEvent {
 }
 
 fn stored(error: portcullis_verdict::AuditError) -> ApprovalError {
-    ApprovalError::Store(error.0)
+    ApprovalError::Store(error.to_string())
 }
 
 fn unreadable(error: crate::file::FileError) -> ApprovalError {

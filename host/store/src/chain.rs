@@ -3,6 +3,7 @@
 use std::fmt;
 
 use portcullis_verdict::Checkpoint;
+pub(crate) use portcullis_verdict::text::{from_hex, hex};
 use ring::rand::SystemRandom;
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use rustls_pki_types::PrivatePkcs8KeyDer;
@@ -110,21 +111,6 @@ pub(crate) fn vouched(checkpoint: &Checkpoint) -> Option<Vouched> {
 
 fn signed(log: &LogId, number: u64, at_ms: u64, hash: &Hash) -> Vec<u8> {
     [SIGNED, log, &number.to_be_bytes(), &at_ms.to_be_bytes(), hash].concat()
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-pub(crate) fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    if text.len() != 2 * N || !text.is_ascii() {
-        return None;
-    }
-    let mut bytes = [0; N];
-    for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
-    }
-    Some(bytes)
 }
 
 #[cfg(test)]

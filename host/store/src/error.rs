@@ -34,6 +34,16 @@ pub enum StoreError {
         /// The system's reason.
         error: std::io::Error,
     },
+    /// It has an earlier format, in which nothing vouches for the events.
+    #[error(
+        "the store {path} has format {found}, which has no chain to be verified; start this version's gateway on it once, which brings it up to date"
+    )]
+    Old {
+        /// The file.
+        path: PathBuf,
+        /// The file's format.
+        found: u64,
+    },
     /// It was written by another version.
     #[error(
         "the store {path} has format {found}, and this version reads format {known}; use the version that wrote it"

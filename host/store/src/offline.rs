@@ -55,7 +55,7 @@ fn walk(
 ) -> Result<(), FileError> {
     match check_format(db, path)? {
         Some(FORMAT) => {}
-        Some(found) => return Err(StoreError::Version { path: path.into(), found, known: FORMAT }.into()),
+        Some(found) => return Err(StoreError::Old { path: path.into(), found }.into()),
         None => return Err(StoreError::Foreign { path: path.into() }.into()),
     }
     let txn = db.begin_read()?;

@@ -6,7 +6,7 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use portcullis_verdict::Checkpoint;
-use redb::{ReadableTable, ReadableTableMetadata};
+use redb::ReadableTable;
 
 use crate::file::{FileError, identity};
 use crate::journal::Journal;
@@ -87,6 +87,8 @@ fn stretch(tables: &Tables<'_>, retention: &Retention, now_ms: u64) -> Result<Op
     let total = tables.meta.get(EVENT_BYTES)?.map_or(0, |bytes| bytes.value());
     let excess = retention.max_bytes.map_or(0, |max| total.saturating_sub(max));
     let oldest = retention.max_age.map_or(0, |age| now_ms.saturating_sub(age.as_millis() as u64));
+    // The newest block always stays: the log goes on from it.
+    let newest = last(&tables.events)?;
     let (mut blocks, mut bytes, mut found) = (Vec::new(), 0, None);
     for entry in tables.events.iter()? {
         if blocks.len() >= STRETCH && found.is_some() {
@@ -95,7 +97,7 @@ fn stretch(tables: &Tables<'_>, retention: &Retention, now_ms: u64) -> Result<Op
         let (number, value) = entry?;
         let (number, value) = (number.value(), value.value());
         let too_old = block_head(value).map_err(unreadable(number))?.times.1 < oldest;
-        if !too_old && bytes >= excess {
+        if (!too_old && bytes >= excess) || number == newest {
             break;
         }
         blocks.push(number);
@@ -104,10 +106,6 @@ fn stretch(tables: &Tables<'_>, retention: &Retention, now_ms: u64) -> Result<Op
             let end = decode_checkpoint(number, checkpoint.value())?;
             found = Some((blocks.len(), bytes, end));
         }
-    }
-    // The newest event always stays: the log goes on from it.
-    if tables.events.len()? <= blocks.len() as u64 && found.as_ref().is_some_and(|(count, ..)| *count == blocks.len()) {
-        return Ok(None);
     }
     Ok(found.map(|(count, bytes, end)| {
         blocks.truncate(count);

@@ -39,10 +39,8 @@ impl Item {
     }
 
     fn weight(&self) -> usize {
-        match &self.event {
-            Some(Event::Command(c)) => c.text.len() + c.rewrite.as_ref().map_or(0, |t| t.len()),
-            _ => 0,
-        }
+        let record = self.record.as_ref().map_or(0, |record| record.weight());
+        self.event.as_ref().map_or(0, Event::weight) + record
     }
 
     /// Tells whoever waits that the event is durable.
@@ -170,8 +168,12 @@ impl Queue {
             },
             (Err(Refused::Full(item)), receipt) => {
                 let queue = self.clone();
+                // Whoever gives up waiting has lost the event.
+                let waiting = LoseOnDrop(Some(self.clone()));
                 Appended::Pending(Box::pin(async move {
-                    if let Err(error) = queue.push_when_room(item).await {
+                    let taken = queue.push_when_room(item).await;
+                    waiting.defuse();
+                    if let Err(error) = taken {
                         return queue.lose(&error);
                     }
                     match receipt {
@@ -180,6 +182,16 @@ impl Queue {
                     }
                 }))
             }
+        }
+    }
+
+    /// Takes an event of what has happened already. It is lost only where the gateway goes on without an audit.
+    pub(crate) fn note(&self, event: Event) {
+        let failed = self.lock().failed.as_deref().map(|reason| AuditError::Write(reason.into()));
+        match failed {
+            // Whoever goes on would pile them up without end.
+            Some(error) if self.on_failure == OnFailure::Continue => drop(self.lose(&error)),
+            _ => self.push_settled(Item::new(event)),
         }
     }
 
@@ -257,7 +269,7 @@ impl Queue {
                 Err(Refused::Full(item)) => item,
             };
             if tokio::time::timeout_at(deadline, room).await.is_err() {
-                return Err(AuditError(format!("no room for {} s; the disk is too slow", STALL.as_secs())));
+                return Err(AuditError::Write(format!("no room for {} s; the disk is too slow", STALL.as_secs())));
             }
         }
     }
@@ -274,11 +286,14 @@ impl Queue {
         let mut state = self.lock();
         while state.committed < ticket {
             if let Some(reason) = &state.failed {
-                return Err(AuditError(reason.to_string()));
+                return Err(AuditError::Write(reason.to_string()));
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(AuditError(format!("it is not durable after {} s; the disk is too slow", STALL.as_secs())));
+                return Err(AuditError::Write(format!(
+                    "it is not durable after {} s; the disk is too slow",
+                    STALL.as_secs()
+                )));
             }
             if !state.urgent {
                 state.urgent = true;
@@ -354,9 +369,7 @@ impl Queue {
         batch.clear();
         if let Some((count, first, last)) = lost {
             let what = match self.on_failure {
-                OnFailure::Refuse => {
-                    "what they were to record did not happen, but for the ends of commands and sessions"
-                }
+                OnFailure::Refuse => "what they were to record did not happen",
                 OnFailure::Continue => "what they were to record went on, as `audit.on_failure` says",
             };
             let detail = format!(
@@ -369,7 +382,7 @@ impl Queue {
 
     /// The batch could not be written and is kept. Everything new is refused until it is.
     pub(crate) fn fail(&self, batch: &mut [Item], reason: &str) {
-        let error = AuditError(reason.into());
+        let error = AuditError::Write(reason.into());
         let mut state = self.lock();
         if state.failed.is_none() {
             tracing::error!(reason, kept = batch.len() + state.items.len(), "the audit log cannot be written");
@@ -432,13 +445,31 @@ impl Queue {
 impl State {
     fn check(&self) -> Result<(), AuditError> {
         match &self.failed {
-            Some(reason) => Err(AuditError(reason.to_string())),
-            None if self.closing => Err(AuditError("the store is closed".into())),
+            Some(reason) => Err(AuditError::Write(reason.to_string())),
+            None if self.closing => Err(AuditError::Write("the store is closed".into())),
             None => Ok(()),
         }
     }
 }
 
+/// An event that waits for room.
+struct LoseOnDrop(Option<Arc<Queue>>);
+
+impl LoseOnDrop {
+    fn defuse(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for LoseOnDrop {
+    fn drop(&mut self) {
+        if let Some(queue) = self.0.take() {
+            // It is counted; nobody waits for the answer.
+            let _ = queue.lose(&AuditError::Write("nobody waited for room".into()));
+        }
+    }
+}
+
 async fn received(receipt: oneshot::Receiver<Result<Receipt, AuditError>>) -> Result<Receipt, AuditError> {
-    receipt.await.unwrap_or_else(|_| Err(AuditError("its writer has stopped; restart the gateway".into())))
+    receipt.await.unwrap_or_else(|_| Err(AuditError::Write("its writer has stopped; restart the gateway".into())))
 }

@@ -6,9 +6,9 @@ use portcullis_verdict::{
     ApprovalError, ApprovalOutcome, ApprovalRequest, ApprovalState, ApprovalView, Demand, Grant, Reuse, Reviewer,
     Subject, Words,
 };
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 
-use crate::record::BadValue;
+use crate::record::{BadValue, decode};
 
 /// The first byte of every value in `approvals`. Any change of the encoded types needs a new one, and a reader of the old.
 const VERSION: u8 = 2;
@@ -100,6 +100,11 @@ impl Record {
             decided: None,
             used_links: Vec::new(),
         })
+    }
+
+    /// The bytes of its longer texts.
+    pub(crate) fn weight(&self) -> usize {
+        self.text.len() + self.parameters.iter().map(String::len).sum::<usize>()
     }
 
     // === decisions ===
@@ -200,11 +205,7 @@ impl Record {
 
     /// Whether this command may wait for it too, and rest on its grant.
     pub(crate) fn can_be_joined_by(&self, request: &ApprovalRequest) -> bool {
-        self.stays_open()
-            && self.digest == request.digest
-            && self.principal == request.session.principal.name
-            && self.target == request.session.target.name
-            && self.demands == request.demands
+        self.stays_open() && self.key() == Key::of(request) && self.demands == request.demands
     }
 
     /// The people who approved for this demand.
@@ -330,11 +331,6 @@ pub(crate) fn decode_approval(bytes: &[u8]) -> Result<Record, BadValue> {
         Some((other, _)) => Err(BadValue::Version(*other)),
         None => Err(BadValue::Empty),
     }
-}
-
-fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, BadValue> {
-    let (value, rest) = postcard::take_from_bytes(body).map_err(|e| BadValue::Malformed(e.to_string()))?;
-    if rest.is_empty() { Ok(value) } else { Err(BadValue::Malformed(format!("{} bytes follow its end", rest.len()))) }
 }
 
 /// Requests as they were kept before links and the breaking of glass.

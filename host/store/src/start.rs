@@ -4,16 +4,20 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use portcullis_verdict::{ApprovalEvent, ApprovalState, Event, Subject, SystemEvent};
+use portcullis_verdict::{ApprovalEvent, ApprovalState, Checkpoint, Event, Subject, SystemEvent};
 use redb::{Database, ReadableTable, TableDefinition, WriteTransaction};
 
 use crate::chain::{self, LogId, SigningKey};
 use crate::file::{FORMAT, FORMAT_KEY, FileError, Position, check_format, identity, position};
 use crate::request::{Record, encode_approval};
-use crate::tables::{Draft, LOG, ORIGIN, Tables, approval, begin, decode_subject, encode_checkpoint, last, unreadable};
+use crate::tables::{
+    Draft, LOG, ORIGIN, Tables, approval, begin, block, decode_checkpoint, decode_subject, encode_checkpoint, last,
+    unreadable,
+};
 use crate::v1::Translator;
+use crate::verify::{Problem, Verifier};
 
-const STOPPED: &str = "the gateway stopped";
+pub(crate) const STOPPED: &str = "the gateway stopped";
 
 /// In format 1 the sessions that are open were kept by name.
 const OPEN_SESSIONS_V1: TableDefinition<'_, u64, &str> = TableDefinition::new("open_sessions");
@@ -62,17 +66,55 @@ pub(crate) fn start(db: &Database, path: &Path, key: &SigningKey, now_ms: u64) -
             Some(1) => migrate(&txn, &mut tables, &log, now_ms)?,
             _ => position(&tables.events, &tables.checkpoints, &origin)?,
         };
+        let tampering = match format {
+            Some(FORMAT) => tampering(&tables, &origin)?,
+            _ => None,
+        };
         let mut putting = Putting { tables: &mut tables, draft: Draft::new(before.hash), last: before.last, now_ms };
+        if let Some(detail) = tampering {
+            tracing::error!(detail, "the audit log was changed while the gateway did not run");
+            putting.put(&Event::System(SystemEvent { what: "tampered".into(), by: String::new(), detail }))?;
+        }
         let (reusable, open) = end_approvals(&mut putting)?;
         end_sessions(&mut putting)?;
         let Putting { mut draft, last: newest, .. } = putting;
         tables.seal(&mut draft, newest)?;
         tables.account(0)?;
-        let position = Position { last: newest, hash: draft.hash, ..before };
+        let mut position = Position { last: newest, hash: draft.hash, ..before };
+        if newest > position.checkpoint {
+            tables.put_checkpoint(&key.checkpoint(&log, newest, now_ms, &position.hash))?;
+            position.checkpoint = newest;
+        }
         Started { log, position, reusable, open, next_approval: last(&tables.approvals)? + 1 }
     };
     txn.commit()?;
     Ok(started)
+}
+
+/// What is wrong with the events that no checkpoint vouches for, if anything is: they are about to be signed.
+fn tampering(tables: &Tables<'_>, origin: &Checkpoint) -> Result<Option<String>, FileError> {
+    let mut verifier = Verifier::new(None);
+    let signed = match tables.checkpoints.last()? {
+        Some((number, value)) => decode_checkpoint(number.value(), value.value())?,
+        None => origin.clone(),
+    };
+    verifier.checkpoint(&signed);
+    for entry in tables.events.range(signed.number + 1..)? {
+        let (last, value) = entry?;
+        for encoded in block(last.value(), value.value())?.encoded() {
+            let encoded = encoded.map_err(unreadable(last.value()))?;
+            verifier.link(encoded.number, encoded.bytes, encoded.claim);
+        }
+    }
+    let newest = last(&tables.events)?.max(origin.number);
+    let mut problems = verifier.finish().problems;
+    // The verifier has seen nothing of what stands before the checkpoint.
+    problems.retain(|problem| !matches!(problem, Problem::Cut { .. }));
+    if newest < signed.number {
+        problems.push(Problem::Cut { last: newest, checkpoint: signed.number });
+    }
+    let told: Vec<String> = problems.iter().take(10).map(Problem::to_string).collect();
+    Ok((!told.is_empty()).then(|| told.join("; ")))
 }
 
 /// Withdraws the requests that were open, but for those that need no client; forgets grants that have expired, and gives back the others.

@@ -155,9 +155,18 @@ impl Store {
     }
 
     fn read<T>(&self, read: impl FnOnce(&File) -> Result<T, FileError>) -> Result<T, AuditError> {
-        // So that a reader sees what was appended before it asked.
-        self.queue.flush()?;
-        read(&self.file).map_err(|e| AuditError(format!("{} cannot be read: {e}", self.file.path.display())))
+        read(&self.file).map_err(|e| AuditError::Read(format!("{}: {e}", self.file.path.display())))
+    }
+
+    /// So that a reader sees what was appended before it asked. While nothing can be written, it sees what could be.
+    fn settled(&self) -> &Self {
+        let _ = self.queue.flush();
+        self
+    }
+
+    /// Ends the approval requests whose time is over. Clients that wait notice by themselves; of a request without one, nobody would.
+    pub fn expire_overdue(&self) {
+        self.desk.expire_overdue();
     }
 }
 
@@ -171,19 +180,23 @@ impl AuditSink for Store {
     fn append(&self, event: Event) -> Appended {
         self.queue.append(event)
     }
+
+    fn note(&self, event: Event) {
+        self.queue.note(event);
+    }
 }
 
 impl AuditReader for Store {
     fn sessions(&self, before: Option<u64>, limit: usize) -> Result<Vec<RecordedSession>, AuditError> {
-        self.read(|file| file.sessions(before, limit))
+        self.settled().read(|file| file.sessions(before, limit))
     }
 
     fn session(&self, id: &str, after: u64, limit: usize) -> Result<Vec<StoredEvent>, AuditError> {
-        self.read(|file| file.session(id, after, limit))
+        self.settled().read(|file| file.session(id, after, limit))
     }
 
     fn search(&self, filter: &Filter, before: Option<u64>, limit: usize) -> Result<Found, AuditError> {
-        self.read(|file| file.search(filter, before, limit))
+        self.settled().read(|file| file.search(filter, before, limit))
     }
 
     fn export(&self, after: u64, limit: usize) -> Result<Vec<ChainedEvent>, AuditError> {
@@ -195,7 +208,7 @@ impl AuditReader for Store {
     }
 
     fn head(&self) -> Result<Head, AuditError> {
-        self.read(File::head)
+        self.settled().read(File::head)
     }
 
     fn grown(&self, after: u64) -> Pin<Box<dyn Future<Output = ()> + Send>> {
@@ -228,7 +241,7 @@ impl Cursors for Store {
     fn set_cursor(&self, name: &str, number: u64) -> Result<(), AuditError> {
         let item = Item::of_cursor(name, number);
         self.queue.push(item).map(drop).map_err(|refused| match refused {
-            Refused::Full(_) => AuditError("too many events wait for the disk".into()),
+            Refused::Full(_) => AuditError::Write("too many events wait for the disk".into()),
             Refused::Failed(error) => error,
         })
     }

@@ -13,6 +13,9 @@ use crate::record::decode_event;
 /// The most problems that are kept; more are counted.
 const MOST_PROBLEMS: usize = 1000;
 
+/// The longest time between two checkpoints that a gateway can be told, in milliseconds: what is not signed cannot tell of more.
+const MOST_UNSIGNED_MS: u64 = 3_600_000;
+
 /// Checks a log that is handed to it piece by piece: first its origin ([`portcullis_verdict::Head::origin`]) and any checkpoints from
 /// elsewhere, then events in order, with a checkpoint before or right behind the event that it is for.
 pub struct Verifier {
@@ -26,6 +29,8 @@ pub struct Verifier {
     ahead: BTreeMap<u64, Hash>,
     checkpoints: u64,
     signed_to: u64,
+    /// The times of the first and the last event behind that.
+    unsigned: Option<(u64, u64)>,
     problems: Vec<Problem>,
     more: u64,
 }
@@ -108,10 +113,19 @@ pub enum Problem {
     Missing(u64, u64),
     /// An event does not stand in its place: its number, and the one that was to come.
     Misplaced(u64, u64),
+    /// There is neither an event nor a checkpoint.
+    Nothing,
     /// A checkpoint of another log.
     OtherLog(u64),
     /// A part of the log cannot be read: the event where it ends, or 0, and why.
     Unreadable(u64, String),
+    /// No checkpoint vouches for the end of the log, which is longer than a gateway leaves unsigned: its checkpoints were taken away.
+    Unsigned {
+        /// The last event that is vouched for.
+        after: u64,
+        /// The last event that is there.
+        last: u64,
+    },
     /// A checkpoint by a key that is not the trusted one.
     Untrusted(u64, String),
 }
@@ -126,7 +140,7 @@ impl fmt::Display for Problem {
             Self::Changed(n) => write!(f, "event {n} was changed, or what stands before it was"),
             Self::Contradicted { after, checkpoint } => write!(
                 f,
-                "the checkpoint for event {checkpoint} contradicts the chain: events between {} and {checkpoint} were changed",
+                "the checkpoint for event {checkpoint} contradicts the chain or another checkpoint: events between {} and {checkpoint} were changed",
                 after + 1
             ),
             Self::Cut { last, checkpoint } => write!(
@@ -138,9 +152,15 @@ impl fmt::Display for Problem {
             Self::Missing(first, last) if first == last => write!(f, "event {first} is missing"),
             Self::Missing(first, last) => write!(f, "events {first} to {last} are missing"),
             Self::Misplaced(n, expected) => write!(f, "event {n} stands where event {expected} belongs"),
+            Self::Nothing => write!(f, "there is no log: neither an event nor a checkpoint"),
             Self::OtherLog(n) => write!(f, "the checkpoint for event {n} is of another log"),
             Self::Unreadable(0, why) => write!(f, "the log cannot be read: {why}"),
             Self::Unreadable(n, why) => write!(f, "event {n} or what stands with it cannot be read: {why}"),
+            Self::Unsigned { after, last } => write!(
+                f,
+                "no checkpoint vouches for events {} to {last}, over an hour of the log: its checkpoints were taken away",
+                after + 1
+            ),
             Self::Untrusted(n, key) => write!(f, "the checkpoint for event {n} is by another key, {key}"),
         }
     }
@@ -158,6 +178,7 @@ impl Verifier {
             ahead: BTreeMap::new(),
             checkpoints: 0,
             signed_to: 0,
+            unsigned: None,
             problems: Vec::new(),
             more: 0,
         }
@@ -193,7 +214,11 @@ impl Verifier {
         if self.first != 0 && number == self.last {
             self.compare(number, vouched.hash);
         } else if self.first == 0 || number > self.last {
-            self.ahead.insert(number, vouched.hash);
+            // Whoever has the key can sign another story: what was said first stands, and the two are told.
+            let said = *self.ahead.entry(number).or_insert(vouched.hash);
+            if said != vouched.hash {
+                self.problem(Problem::Contradicted { after: self.signed_to, checkpoint: number });
+            }
         }
         // One for an event that has gone by says nothing that a later one would not.
     }
@@ -206,6 +231,12 @@ impl Verifier {
 
     /// What was found.
     pub fn finish(mut self) -> Report {
+        if self.first == 0 && self.ahead.is_empty() {
+            self.problem(Problem::Nothing);
+        }
+        if self.unsigned.is_some_and(|(first, last)| last.saturating_sub(first) > MOST_UNSIGNED_MS) {
+            self.problem(Problem::Unsigned { after: self.signed_to, last: self.last });
+        }
         if let Some(checkpoint) = self.ahead.keys().next_back().copied().filter(|n| *n > self.last) {
             self.problem(Problem::Cut { last: self.last, checkpoint });
         }
@@ -217,6 +248,10 @@ impl Verifier {
     pub(crate) fn link(&mut self, number: u64, encoded: &[u8], claim: Claim) {
         if !self.misses(number) {
             return;
+        }
+        // An encoded event begins with its time.
+        if let Ok((at_ms, _)) = postcard::take_from_bytes::<u64>(encoded) {
+            self.unsigned = Some((self.unsigned.map_or(at_ms, |(first, _)| first), at_ms));
         }
         self.hash = match self.hash.map(|before| chain::next(&before, number, encoded)) {
             Some(hash) if claim.agrees(&hash) => Some(hash),
@@ -257,7 +292,7 @@ impl Verifier {
         if self.hash.is_some_and(|hash| hash != vouched) {
             self.problem(Problem::Contradicted { after: self.signed_to, checkpoint: number });
         } else if self.hash.is_some() {
-            (self.checkpoints, self.signed_to) = (self.checkpoints + 1, number);
+            (self.checkpoints, self.signed_to, self.unsigned) = (self.checkpoints + 1, number, None);
         }
         // It was signed by the gateway: what follows is measured by it.
         self.hash = Some(vouched);

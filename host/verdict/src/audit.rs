@@ -12,6 +12,12 @@ use crate::command::Facts;
 pub trait AuditSink: Send + Sync {
     /// Appends an event. A command goes upstream only with the receipt.
     fn append(&self, event: Event) -> Appended;
+
+    /// Keeps what has happened already, such as the end of a command: nothing can be refused any more, so a sink that has no room takes it
+    /// all the same. The caller bounds how many there are.
+    fn note(&self, event: Event) {
+        drop(self.append(event));
+    }
 }
 
 /// How far an event has come.
@@ -22,6 +28,19 @@ pub enum Appended {
     Pending(Pin<Box<dyn Future<Output = Result<Receipt, AuditError>> + Send>>),
     /// It is lost, and what it was to record must not happen.
     Failed(AuditError),
+}
+
+impl Appended {
+    /// Resolves when the event is as durable as the configuration demands, or lost.
+    pub fn received(self) -> impl Future<Output = Result<Receipt, AuditError>> + Send {
+        async {
+            match self {
+                Self::Done(receipt) => Ok(receipt),
+                Self::Pending(receipt) => receipt.await,
+                Self::Failed(error) => Err(error),
+            }
+        }
+    }
 }
 
 /// Proof that the audit has taken an event. Only an [`AuditSink`] makes one.
@@ -35,10 +54,16 @@ impl Receipt {
     }
 }
 
-/// The audit cannot take events.
+/// What the audit cannot do, and why.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("the audit log cannot be written: {0}")]
-pub struct AuditError(pub String);
+pub enum AuditError {
+    /// Give what it has kept.
+    #[error("the audit log cannot be read: {0}")]
+    Read(String),
+    /// Take events.
+    #[error("the audit log cannot be written: {0}")]
+    Write(String),
+}
 
 /// What an event of a session is about: repeated in each, so that every event can be read by itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -86,6 +111,27 @@ impl Event {
             Self::Approval(e) => Some(&e.subject),
             Self::Recording(e) => Some(&e.subject),
             Self::System(_) => None,
+        }
+    }
+
+    /// The bytes of its longer texts, by which those that wait are bounded.
+    pub fn weight(&self) -> usize {
+        let texts = |texts: &[String]| texts.iter().map(String::len).sum::<usize>();
+        match self {
+            Self::Command(e) => {
+                let answers = e
+                    .answers
+                    .iter()
+                    .map(|a| a.message.len() + a.findings.iter().map(|f| f.message.len()).sum::<usize>());
+                e.text.len()
+                    + e.rewrite.as_ref().map_or(0, |t| t.len())
+                    + e.message.as_ref().map_or(0, String::len)
+                    + e.reason.as_ref().map_or(0, |t| t.len())
+                    + texts(&e.parameters)
+                    + answers.sum::<usize>()
+            }
+            Self::Open(e) => texts(&e.groups),
+            _ => 0,
         }
     }
 
@@ -220,14 +266,14 @@ pub struct ApprovalEvent {
 pub struct RecordingEvent {
     /// The session.
     pub subject: Arc<Subject>,
-    /// `started`, `ended` (whole), `stopped` (a limit was reached, the session went on), `failed` (it could not be written), `cut`
+    /// `started`, `ended` (whole), `stopped` (a limit was reached), `failed` (it could not be written, or not be begun), `cut`
     /// (the gateway died; what is there was found at the next start), or `pruned` (its time was over).
     pub state: Cow<'static, str>,
     /// The file, below the directory of recordings.
     pub file: String,
     /// Its size in bytes.
     pub bytes: u64,
-    /// The SHA-256 of the file in hexadecimal; empty when it has just started.
+    /// The SHA-256 of the file in hexadecimal; empty where there is no file, or none any more, or it has just been begun.
     pub sha256: String,
     /// Entries in it.
     pub entries: u64,
@@ -246,23 +292,23 @@ pub struct SystemEvent {
     pub detail: String,
 }
 
-impl From<&crate::Answer> for AnswerRecord {
-    fn from(answer: &crate::Answer) -> Self {
+impl From<crate::Answer> for AnswerRecord {
+    fn from(answer: crate::Answer) -> Self {
         use crate::Verdict::{Allow, Deny, Review, Rewrite};
-        let (verdict, message) = match &answer.verdict {
+        let (verdict, message) = match answer.verdict {
             Ok(Allow) => ("allow", String::new()),
-            Ok(Rewrite(text)) => ("rewrite", text.clone()),
-            Ok(Review(terms)) => ("review", terms.reason.clone()),
-            Ok(Deny(message)) => ("deny", message.clone()),
+            Ok(Rewrite(text)) => ("rewrite", text),
+            Ok(Review(terms)) => ("review", terms.reason),
+            Ok(Deny(message)) => ("deny", message),
             Err(fault) => ("fault", fault.to_string()),
         };
         Self {
-            policy: answer.policy.clone(),
-            digest: answer.digest.clone(),
+            policy: answer.policy,
+            digest: answer.digest,
             mode: answer.mode,
             verdict: verdict.into(),
             message,
-            findings: answer.findings.clone(),
+            findings: answer.findings,
         }
     }
 }
@@ -315,8 +361,7 @@ pub struct Head {
 }
 
 /// What a search looks for. Everything that is given must hold.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     /// The principal's name.
     pub principal: Option<String>,

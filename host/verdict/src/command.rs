@@ -70,7 +70,7 @@ impl Command {
             part(&[u8::from(parameter.binary), u8::from(parameter.value.is_some())]);
             part(parameter.value.as_deref().unwrap_or_default());
         }
-        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        crate::text::hex(&hash.finalize())
     }
 }
 
@@ -90,7 +90,7 @@ impl Parameter {
         let text = match &self.value {
             None => return "NULL".into(),
             Some(bytes) if self.binary => {
-                bytes.iter().take(MOST / 2).fold("\\x".to_owned(), |text, byte| text + &format!("{byte:02x}"))
+                format!("\\x{}", crate::text::hex(bytes.get(..MOST / 2).unwrap_or(bytes)))
             }
             Some(bytes) => String::from_utf8_lossy(bytes.get(..4 * MOST).unwrap_or(bytes)).into_owned(),
         };

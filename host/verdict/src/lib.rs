@@ -15,6 +15,7 @@ mod observe;
 mod record;
 mod rows;
 mod session;
+pub mod text;
 
 pub use approval::{
     ApprovalDesk, ApprovalError, ApprovalOutcome, ApprovalRequest, ApprovalState, ApprovalView, Approvals, Demand,

@@ -161,7 +161,7 @@ impl AuditSink for Fake {
             Sinking::Done => Appended::Done(Receipt::accepted()),
             Sinking::Later => Appended::Pending(Box::pin(async { Ok(Receipt::accepted()) })),
             Sinking::Never => Appended::Pending(Box::pin(std::future::pending())),
-            Sinking::Failed => Appended::Failed(AuditError("the disk is full".into())),
+            Sinking::Failed => Appended::Failed(AuditError::Write("the disk is full".into())),
         }
     }
 }
@@ -244,7 +244,7 @@ impl AuditReader for Fake {
         self.note(format!("session {id} {after} {limit}"));
         match id {
             "s1" => Ok((after + 1..=EVENTS).take(limit).map(event).collect()),
-            "broken" => Err(AuditError("the disk is full".into())),
+            "broken" => Err(AuditError::Write("the disk is full".into())),
             "panics" => panic!("a panic in the store"),
             _ => Ok(vec![]),
         }

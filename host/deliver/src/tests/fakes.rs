@@ -216,7 +216,7 @@ impl Log {
 fn fails(left: &mut u32) -> Result<(), AuditError> {
     let fails = *left > 0;
     *left = left.saturating_sub(1);
-    if fails { Err(AuditError("the disk is on fire".into())) } else { Ok(()) }
+    if fails { Err(AuditError::Write("the disk is on fire".into())) } else { Ok(()) }
 }
 
 impl AuditReader for Log {

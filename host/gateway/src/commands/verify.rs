@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use portcullis_store::verify::{Report, Verifier};
 use portcullis_store::verify_file;
 use portcullis_verdict::{Event, Head, RecordingEvent, StoredEvent};
@@ -116,7 +116,7 @@ impl Check {
             self.others.push(format!("{} more lines are none of an export", self.junk - self.others.len() as u64));
         }
         if let Some(recordings) = self.recordings {
-            self.others.extend(recordings.problems()?);
+            self.others.extend(recordings.problems());
         }
         Ok(Checked { report: self.verifier.finish(), others: self.others })
     }
@@ -156,7 +156,7 @@ fn of_store(store: &Path, args: &Verify, key: Option<&str>) -> anyhow::Result<Ch
             recordings.note(event);
         }
     })?;
-    Ok(Checked { report, others: recordings.map(Recordings::problems).transpose()?.unwrap_or_default() })
+    Ok(Checked { report, others: recordings.map(Recordings::problems).unwrap_or_default() })
 }
 
 impl Checked {
@@ -230,7 +230,7 @@ impl Recordings {
         }
     }
 
-    fn problems(self) -> anyhow::Result<Vec<String>> {
+    fn problems(self) -> Vec<String> {
         let mut problems = Vec::new();
         for (file, (number, sha256)) in &self.known {
             // A forged event must not make this program read elsewhere.
@@ -246,10 +246,10 @@ impl Recordings {
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                     problems.push(format!("event {number}: the recording {file} is missing"));
                 }
-                Err(error) => return Err(error).with_context(|| format!("the recording {file} cannot be read")),
+                Err(error) => problems.push(format!("event {number}: the recording {file} cannot be read: {error}")),
             }
         }
-        Ok(problems)
+        problems
     }
 }
 
@@ -262,7 +262,7 @@ fn digest(path: &Path) -> std::io::Result<String> {
             read => hash.update(buffer.get(..read).unwrap_or_default()),
         }
     }
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(portcullis_verdict::text::hex(&hash.finalize()))
 }
 
 #[cfg(test)]
@@ -304,7 +304,7 @@ mod tests {
         ] {
             recordings.note(&event);
         }
-        let problems = recordings.problems().unwrap();
+        let problems = recordings.problems();
         let expected =
             ["../secret is outside", "/etc/passwd is outside", "day/changed was changed", "day/gone is missing"];
         assert_eq!(problems.len(), expected.len(), "{problems:?}");

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_verdict::{
-    Appended, Denial, Event, Medium, OpenEvent, Outcome, RecordLevel, Recorder, RecordingError, Stats, Subject,
+    Denial, Event, Medium, OpenEvent, Outcome, RecordLevel, Recorder, RecordingError, Stats, Subject,
 };
 use portcullis_wire::pg::frame::put;
 use portcullis_wire::pg::message::{Fault, put_parameter_status};
@@ -208,12 +208,7 @@ async fn record_stranger(gate: &Gate, principal: String, target: String, peer: S
         reason: None,
         refused: Some(fault.message.clone()),
     });
-    let recorded = match audit.append(event) {
-        Appended::Done(_) => Ok(()),
-        Appended::Pending(receipt) => receipt.await.map(drop),
-        Appended::Failed(error) => Err(error),
-    };
-    if let Err(error) = recorded {
+    if let Err(error) = audit.append(event).received().await {
         tracing::error!(%peer, %error, "a refused login could not be recorded");
     }
 }

@@ -86,9 +86,9 @@ impl AuditSink for Log {
         self.events.lock().unwrap().push(event);
         match self.replies.lock().unwrap().pop_front() {
             None => Appended::Done(Receipt::accepted()),
-            Some(Reply::Fails) => Appended::Failed(AuditError("full".into())),
+            Some(Reply::Fails) => Appended::Failed(AuditError::Write("full".into())),
             Some(Reply::Later(durable)) => Appended::Pending(Box::pin(async {
-                durable.await.map(|()| Receipt::accepted()).map_err(|_| AuditError("lost".into()))
+                durable.await.map(|()| Receipt::accepted()).map_err(|_| AuditError::Write("lost".into()))
             })),
         }
     }

@@ -1,9 +1,9 @@
 //! Rows and values as people read them.
 
 use std::borrow::Cow;
-use std::fmt::Write;
 
 use portcullis_verdict::RecordedColumn;
+use portcullis_verdict::text::hex;
 
 use super::safe;
 
@@ -87,7 +87,7 @@ fn binary(value: &[u8], type_name: &str) -> String {
         "uuid" => value.try_into().ok().map(uuid),
         _ => None,
     }
-    .unwrap_or_else(|| hex(value))
+    .unwrap_or_else(|| format!("\\x{}", hex(value)))
 }
 
 fn text(value: &[u8]) -> Option<String> {
@@ -99,19 +99,9 @@ fn text(value: &[u8]) -> Option<String> {
 }
 
 fn uuid(bytes: [u8; 16]) -> String {
-    let hex = hex(&bytes);
-    let digits = hex.trim_start_matches("\\x");
+    let digits = hex(&bytes);
     let part = |from: usize, to: usize| digits.get(from..to).unwrap_or_default();
     [part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)].join("-")
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(2 + 2 * bytes.len());
-    text.push_str("\\x");
-    for byte in bytes {
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
 }
 
 #[cfg(test)]

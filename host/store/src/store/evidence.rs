@@ -415,6 +415,9 @@ fn a_file_edited_anywhere_never_tells_another_story() {
     let store = Store::open(&path, eager(), key(), Arc::default()).unwrap();
     (0..100).for_each(|n| append(&store, command("s", n)));
     store.close();
+    let mut story = Vec::new();
+    crate::verify_file(&path, None, &[], |event| story.push(event.clone())).unwrap();
+    assert_eq!(story.len(), 100);
     let whole = std::fs::read(&path).unwrap();
     let edited = dir.file("edited.redb");
     let interesting: Vec<usize> = (0..whole.len()).filter(|at| whole[*at] != 0).collect();
@@ -423,10 +426,10 @@ fn a_file_edited_anywhere_never_tells_another_story() {
         let mut bytes = whole.clone();
         bytes[*at] ^= 0x20;
         std::fs::write(&edited, &bytes).unwrap();
-        match crate::verify_file(&edited, Some(&key().public_hex()), &[], |_| {}) {
-            Ok(report) if report.problems.is_empty() => {
-                assert_eq!((report.first, report.last), (1, 100), "the byte at {at}");
-            }
+        let mut told = Vec::new();
+        let found = crate::verify_file(&edited, Some(&key().public_hex()), &[], |event| told.push(event.clone()));
+        match found {
+            Ok(report) if report.problems.is_empty() => assert_eq!(told, story, "the byte at {at}"),
             _ => problems += 1,
         }
     }
@@ -457,6 +460,51 @@ fn commands_go_on_without_an_audit_where_the_configuration_says_so_and_that_is_t
     assert_eq!(verify(&store).problems, []);
 }
 
+/// What was changed while nobody looked is told by the next start, before anything is signed on top of it.
+#[test]
+fn a_start_tells_what_was_changed_since_the_last_checkpoint() {
+    let dir = TempDir::new();
+    let path = dir.file("store.redb");
+    let never = StoreOptions { checkpoint: Duration::from_secs(3600), ..eager() };
+    let open = |options| Store::open(&path, options, key(), Arc::default()).unwrap();
+    let store = open(never);
+    (0..10).for_each(|n| append(&store, command("s", n)));
+    store.flush().unwrap();
+    // A crash: nothing behind the beginning is signed.
+    let crashed = dir.file("crashed.redb");
+    std::fs::copy(&path, &crashed).unwrap();
+    store.close();
+    let tampered = |path: &Path, change: bool| {
+        if change {
+            let db = redb::Database::create(path).unwrap();
+            let txn = crate::tables::begin(&db).unwrap();
+            {
+                let mut table = txn.open_table(crate::tables::EVENTS).unwrap();
+                let (last, mut value) = redb::ReadableTable::last(&table)
+                    .unwrap()
+                    .map(|(last, value)| (last.value(), value.value().to_vec()))
+                    .unwrap();
+                // A bit of the hash in the block's head.
+                value[20] ^= 1;
+                table.insert(last, value.as_slice()).unwrap();
+            }
+            txn.commit().unwrap();
+        }
+        let store = Store::open(path, never, key(), Arc::default()).unwrap();
+        let system = Filter { kind: Some("system".into()), ..Filter::default() };
+        let told = store.search(&system, None, 9).unwrap().events;
+        store.close();
+        told.iter()
+            .any(|e| matches!(&e.event, Event::System(e) if e.what == "tampered" && e.detail.contains("event 10")))
+    };
+    let untouched = dir.file("untouched.redb");
+    std::fs::copy(&crashed, &untouched).unwrap();
+    assert!(!tampered(&untouched, false));
+    assert!(tampered(&crashed, true));
+    // It is signed now, as it is.
+    assert_eq!(verify(&Store::open(&untouched, never, key(), Arc::default()).unwrap()).signed_to, 10);
+}
+
 #[test]
 fn cursors_are_kept() {
     let disk = Disk::default();
@@ -464,6 +512,7 @@ fn cursors_are_kept() {
     assert_eq!(store.cursor("siem").unwrap(), None);
     store.set_cursor("siem", 7).unwrap();
     store.set_cursor("other", 8).unwrap();
+    store.flush().unwrap();
     assert_eq!(store.cursor("siem").unwrap(), Some(7));
     store.close();
     let (store, _) = disk.store(eager());

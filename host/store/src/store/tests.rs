@@ -243,7 +243,6 @@ fn a_failed_commit_refuses_everything_until_it_succeeds() {
         }
         let error = failure(store.append(command("s", 2)));
         assert!(error.contains("cannot be written"), "{error}");
-        assert!(store.session("s", 0, 9).is_err());
         assert!(stats.audit_failures.load(Ordering::Relaxed) >= 2);
         disk.heal();
         while let Appended::Failed(_) = store.append(command("s", 3)) {
@@ -314,6 +313,28 @@ fn closing_while_the_disk_fails_ends() {
     assert!(stats.audit_failures.load(Ordering::Relaxed) >= 2, "a lost event is counted");
     disk.heal();
     assert!(sequences(&disk.store(eager()).0, "s").is_empty());
+}
+
+/// With a full queue, what has happened is kept all the same; what nobody waited for is counted and told.
+#[test]
+fn nothing_is_lost_in_silence_when_the_queue_is_full() {
+    let disk = Disk::default();
+    let (store, stats) = disk.store(StoreOptions { queue: 1, ..eager() });
+    disk.shut();
+    assert!(done(store.append(command("s", 1))));
+    disk.await_sync();
+    assert!(done(store.append(command("s", 2))));
+    let unwanted = pending(store.append(command("s", 3)));
+    store.note(finish("s", 1));
+    store.note(closing("s"));
+    drop(unwanted);
+    disk.release();
+    let kinds: Vec<_> = store.session("s", 0, 9).unwrap().iter().map(|e| e.event.kind()).collect();
+    assert_eq!(kinds, ["command", "command", "finish", "close"]);
+    assert_eq!(stats.audit_failures.load(Ordering::Relaxed), 1);
+    let told =
+        |e: &StoredEvent| matches!(&e.event, Event::System(e) if e.what == "lost" && e.detail.starts_with("1 event"));
+    assert!(store.search(&Default::default(), None, 9).unwrap().events.iter().any(told));
 }
 
 #[test]

@@ -36,7 +36,7 @@ impl Export {
     fn verify(&self) -> Report {
         let mut verifier = Verifier::new(Some(&key().public_hex()));
         verifier.checkpoint(&self.origin);
-        // As an export file has them: the newest, which shows where the log has to end, and each behind its event.
+        // The newest first, as where checkpoints were sent to: it shows where the log has to end. Each once more behind its event.
         self.checkpoints.iter().rev().take(1).for_each(|checkpoint| verifier.checkpoint(checkpoint));
         for event in &self.events {
             verifier.event(event);
@@ -165,6 +165,61 @@ fn checkpoints_are_not_forged_and_not_borrowed() {
     export.checkpoints[0] = key().checkpoint(&[9; 16], export.checkpoints[0].number, 1, &hash);
     assert_eq!(export.problems(), [Problem::OtherLog(export.checkpoints[0].number)]);
     assert_eq!(report.key, Some(key().public_hex()));
+}
+
+/// Whoever has the key can sign another story. What was sent off the host before stands, wherever the new checkpoints are put.
+#[test]
+fn a_story_that_was_signed_anew_contradicts_what_was_kept_elsewhere() {
+    let whole = export(120);
+    let log = from_hex(&whole.origin.log).unwrap();
+    for before in [false, true] {
+        let mut other = export(0);
+        (other.origin, other.events) = (whole.origin.clone(), whole.events.clone());
+        retell(&mut other.events[50]);
+        other.chain_anew();
+        let resigned: Vec<Checkpoint> = whole
+            .checkpoints
+            .iter()
+            .map(|c| {
+                let hash = from_hex(&other.events[c.number as usize - 1].hash).unwrap();
+                key().checkpoint(&log, c.number, c.at_ms, &hash)
+            })
+            .collect();
+        let mut verifier = Verifier::new(Some(&key().public_hex()));
+        verifier.checkpoint(&other.origin);
+        whole.checkpoints.iter().for_each(|kept| verifier.checkpoint(kept));
+        if before {
+            resigned.iter().for_each(|checkpoint| verifier.checkpoint(checkpoint));
+        }
+        for event in &other.events {
+            verifier.event(event);
+            resigned.iter().filter(|c| c.number == event.stored.number).for_each(|c| verifier.checkpoint(c));
+        }
+        let problems = verifier.finish().problems;
+        assert!(matches!(problems[0], Problem::Contradicted { .. }), "{before}: {problems:?}");
+    }
+    // So is a log of which the very beginning was signed anew.
+    let mut verifier = Verifier::new(None);
+    verifier.checkpoint(&whole.origin);
+    verifier.checkpoint(&key().checkpoint(&log, 0, 1, &[9; 32]));
+    assert!(matches!(verifier.finish().problems[..], [Problem::Contradicted { .. }]));
+}
+
+/// Without any checkpoint but the first, anybody may have written the rest.
+#[test]
+fn a_log_whose_checkpoints_were_taken_away_is_no_good_log() {
+    let mut export = export(60);
+    export.checkpoints.clear();
+    let hour = 3_600_000;
+    for (index, event) in export.events.iter_mut().enumerate() {
+        event.stored.at_ms += index as u64 * hour / 59;
+    }
+    export.chain_anew();
+    assert_eq!(export.problems(), [], "a gateway may leave an hour unsigned");
+    export.events.last_mut().unwrap().stored.at_ms += 1;
+    export.chain_anew();
+    assert_eq!(export.problems(), [Problem::Unsigned { after: 0, last: 60 }]);
+    assert_eq!(Verifier::new(None).finish().problems, [Problem::Nothing]);
 }
 
 #[test]

@@ -104,7 +104,7 @@ impl Log {
 impl AuditSink for Log {
     fn append(&self, event: AuditEvent) -> Appended {
         if *self.fails.lock().unwrap() {
-            return Appended::Failed(AuditError("full".into()));
+            return Appended::Failed(AuditError::Write("full".into()));
         }
         assert_eq!(event.subject().map(|s| (&*s.session, &*s.principal, &*s.target)), Some(("s", "alice", "shop")));
         match event {
