@@ -189,7 +189,7 @@ impl Follower {
     async fn follow(&mut self) -> io::Result<()> {
         // No count is as high, so it resolves at once. It is asked before the first look, so that nothing is missed between them.
         let mut seen = self.changed(u64::MAX).await?;
-        self.newest = self.read(true, None, 1).await?.first().map_or(0, |view| view.number);
+        self.newest = self.newest().await?;
         self.tell_open().await?;
         loop {
             seen = self.changed(seen).await?;
@@ -209,22 +209,23 @@ impl Follower {
         self.feed.wait(read).await?.map_err(unread)
     }
 
-    /// Those that came since the last look, whatever has become of them.
+    async fn newest(&mut self) -> io::Result<u64> {
+        Ok(self.read(true, None, 1).await?.first().map_or(0, |view| view.number))
+    }
+
+    /// Those that came since the last look, whatever has become of them. No more are read than can have come.
     async fn tell_new(&mut self) -> io::Result<()> {
-        let (looked_at, mut before, mut newest) = (self.newest, None, self.newest);
-        loop {
-            let views = self.read(true, before, CHUNK).await?;
-            let whole = views.len() < CHUNK;
-            newest = newest.max(views.first().map_or(0, |view| view.number));
-            before = views.last().map(|view| view.number);
+        let newest = self.newest().await?;
+        let (mut left, looked_at) = (newest, std::mem::replace(&mut self.newest, newest));
+        while left > looked_at {
+            let most = CHUNK.min(usize::try_from(left - looked_at).unwrap_or(CHUNK));
+            let views = self.read(true, Some(left + 1), most).await?;
+            left = views.last().map_or(0, |view| view.number.saturating_sub(1));
             for view in views.into_iter().filter(|view| view.number > looked_at) {
                 self.tell(view).await?;
             }
-            if whole || before <= Some(looked_at) {
-                self.newest = newest;
-                return Ok(());
-            }
         }
+        Ok(())
     }
 
     /// The open ones that have changed, and those that are open no more.

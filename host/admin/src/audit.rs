@@ -8,6 +8,7 @@ use utoipa::IntoParams;
 
 use crate::App;
 use crate::access::{Caller, Need};
+use crate::gateway::record;
 use crate::page::{Answer, Page, Paging, blocking};
 use crate::problem::Refused;
 use crate::router::Shared;
@@ -100,10 +101,14 @@ pub(crate) async fn search(State(app): Shared, caller: Caller, Query(search): Qu
 )]
 pub(crate) async fn export(State(app): Shared, caller: Caller, Query(paging): Query<Paging>) -> Answer<Page> {
     caller.must(Need::Read)?;
+    // Once for an export, however many pages it takes.
+    if paging.cursor.as_deref().is_none_or(|cursor| cursor == "0") {
+        record(&app, "export", &caller.reviewer.name, "from the log's beginning".into()).await?;
+    }
     let page = move |app: &App| {
         let number = |event: &ChainedEvent| event.stored.number;
         let read = |after: Option<u64>, limit| Ok(app.services.audit.export(after.unwrap_or(0), limit)?);
-        Page::gather_by_number(&paging, number, read)
+        Page::gather_at_once(&paging, number, read)
     };
     blocking(&app, page).await
 }

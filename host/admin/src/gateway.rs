@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
-use portcullis_verdict::{Appended, AuditError, Event, PolicyState, SystemEvent};
+use portcullis_verdict::{AuditError, Event, PolicyState, SystemEvent};
 use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -154,12 +154,7 @@ pub(crate) async fn reload(State(app): Shared, caller: Caller) -> Answer<Json<Re
 /// Has the audit record what an operator is about to do.
 pub(crate) async fn record(app: &Arc<App>, what: &'static str, by: &str, detail: String) -> Result<(), AuditError> {
     let Some(sink) = &app.services.sink else { return Ok(()) };
-    match sink.append(Event::System(SystemEvent { what: what.into(), by: by.into(), detail })) {
-        Appended::Done(_) => Ok(()),
-        Appended::Pending(receipt) => {
-            let late = |_| AuditError::Write(format!("it took more than {} s", RECORDING.as_secs()));
-            tokio::time::timeout(RECORDING, receipt).await.map_err(late)?.map(drop)
-        }
-        Appended::Failed(error) => Err(error),
-    }
+    let appended = sink.append(Event::System(SystemEvent { what: what.into(), by: by.into(), detail }));
+    let late = |_| AuditError::Write(format!("it took more than {} s", RECORDING.as_secs()));
+    tokio::time::timeout(RECORDING, appended.received()).await.map_err(late)?.map(drop)
 }

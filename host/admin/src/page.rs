@@ -20,7 +20,7 @@ const MOST_ENTRIES: usize = 1000;
 /// A page with so many bytes ends, whatever its limit.
 const BYTES: usize = 4 << 20;
 
-/// Entries that are read at a time.
+/// Items that are read at a time, unless whoever reads them bounds their bytes, so that a page of huge ones costs no more than it shows.
 const CHUNK: usize = 50;
 
 /// Which part of a list.
@@ -55,12 +55,21 @@ impl Page {
     pub(crate) fn gather<T: Serialize>(
         paging: &Paging,
         number: impl Fn(&T) -> u64,
+        read: impl FnMut(Option<u64>, usize) -> Answer<(Vec<T>, Option<u64>)>,
+    ) -> Answer<Self> {
+        Self::in_chunks(CHUNK, paging, number, read)
+    }
+
+    fn in_chunks<T: Serialize>(
+        chunk: usize,
+        paging: &Paging,
+        number: impl Fn(&T) -> u64,
         mut read: impl FnMut(Option<u64>, usize) -> Answer<(Vec<T>, Option<u64>)>,
     ) -> Answer<Self> {
         let (limit, mut next) = (paging.limit(), paging.cursor()?);
         let (mut json, mut count) = (r#"{"items":["#.to_owned(), 0);
         'page: while count < limit {
-            let asked = CHUNK.min(limit - count);
+            let asked = chunk.min(limit - count);
             let (items, after) = read(next, asked)?;
             let fewer = items.len() < asked;
             for item in items {
@@ -85,19 +94,36 @@ impl Page {
     pub(crate) fn gather_by_number<T: Serialize>(
         paging: &Paging,
         number: impl Fn(&T) -> u64,
-        mut read: impl FnMut(Option<u64>, usize) -> Answer<Vec<T>>,
+        read: impl FnMut(Option<u64>, usize) -> Answer<Vec<T>>,
     ) -> Answer<Self> {
-        Self::gather(paging, &number, |from, asked| {
-            let items = read(from, asked)?;
-            let next = items.last().filter(|_| items.len() >= asked).map(&number);
-            Ok((items, next))
-        })
+        Self::in_chunks(CHUNK, paging, &number, numbered(&number, read))
+    }
+
+    /// The same where the items are read all at once: whoever reads them stops by itself after more bytes than a page has.
+    pub(crate) fn gather_at_once<T: Serialize>(
+        paging: &Paging,
+        number: impl Fn(&T) -> u64,
+        read: impl FnMut(Option<u64>, usize) -> Answer<Vec<T>>,
+    ) -> Answer<Self> {
+        Self::in_chunks(MOST_ENTRIES, paging, &number, numbered(&number, read))
     }
 }
 
 impl IntoResponse for Page {
     fn into_response(self) -> Response {
         ([(CONTENT_TYPE, "application/json")], self.0).into_response()
+    }
+}
+
+/// Goes on at the number of the last item, until there are fewer than were asked for.
+fn numbered<T>(
+    number: impl Fn(&T) -> u64,
+    mut read: impl FnMut(Option<u64>, usize) -> Answer<Vec<T>>,
+) -> impl FnMut(Option<u64>, usize) -> Answer<(Vec<T>, Option<u64>)> {
+    move |from, asked| {
+        let items = read(from, asked)?;
+        let next = items.last().filter(|_| items.len() >= asked).map(&number);
+        Ok((items, next))
     }
 }
 

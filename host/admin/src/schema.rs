@@ -87,7 +87,7 @@ pub(crate) struct ChainedEvent {
     event: Event,
     /// The bytes that the chain covers, in base64. They hold the same event.
     encoded: String,
-    /// The chain's hash after this event, 64 hexadecimal digits.
+    /// The chain's hash after this event, as it is kept: 64 hexadecimal digits at the end of a block of events, else its first 16.
     hash: String,
 }
 
@@ -366,13 +366,14 @@ pub(crate) struct ApprovalEvent {
 pub(crate) struct RecordingEvent {
     /// The session.
     subject: Subject,
-    /// `started`, `ended`, `stopped`, `failed`, `cut` or `pruned`.
+    /// `started`, `ended` (whole), `stopped` (a limit was reached), `failed` (it could not be written, or not be begun), `cut`
+    /// (the gateway died; what is there was found at the next start), or `pruned` (its time was over).
     state: String,
     /// The file, below the directory of recordings.
     file: String,
     /// Its size in bytes.
     bytes: u64,
-    /// The SHA-256 of the file in hexadecimal; empty when it has just started.
+    /// The SHA-256 of the file in hexadecimal; empty where there is no file, or none any more, or it has just been begun.
     sha256: String,
     /// Entries in it.
     entries: u64,

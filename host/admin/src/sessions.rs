@@ -144,12 +144,9 @@ pub(crate) async fn kill(State(app): Shared, caller: Caller, Path(id): Path<Stri
 pub(crate) async fn watch(State(app): Shared, caller: Caller, slot: Slot, Path(id): Path<String>) -> Answer {
     caller.must(Need::Read)?;
     let by = caller.reviewer.name.clone();
-    let watching = blocking(&app, move |app| {
-        let watching = app.services.sessions.watch(&id).ok_or_else(no_session)?;
-        tracing::info!(session = id, by, "a session is watched over the admin API");
-        Ok(watching)
-    });
-    let watching = watching.await?;
+    let session = id.clone();
+    let watching = blocking(&app, move |app| app.services.sessions.watch(&id).ok_or_else(no_session)).await?;
+    record(&app, "watch", &by, format!("session {session}")).await?;
     Ok(slot.events(&app, caller, |feed| follow(feed, watching)))
 }
 
@@ -180,12 +177,9 @@ async fn follow(mut feed: Feed, mut watching: Box<dyn Watching>) -> io::Result<(
 pub(crate) async fn recording(State(app): Shared, caller: Caller, slot: Slot, Path(id): Path<String>) -> Answer {
     caller.must(Need::Read)?;
     let (name, by) = (file_name(&id), caller.reviewer.name);
-    let (file, bytes) = blocking(&app, move |app| {
-        let opened = open_recording(app, &id)?;
-        tracing::info!(session = id, by, "a recording is fetched over the admin API");
-        Ok(opened)
-    })
-    .await?;
+    let session = id.clone();
+    let (file, bytes) = blocking(&app, move |app| open_recording(app, &id)).await?;
+    record(&app, "recording", &by, format!("session {session}")).await?;
     let body = slot.body(&app, move |mut out| async move {
         // One that is under way grows meanwhile.
         let mut file = tokio::fs::File::from_std(file).take(bytes);

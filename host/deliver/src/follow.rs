@@ -197,14 +197,17 @@ impl Stream {
         Ok(self.origin.iter().cloned().chain(checkpoints).map(Item::Checkpoint).collect())
     }
 
-    /// Tells what was pruned before it was taken.
-    fn note_gap(&self, consumer: &str, after: u64, items: &[Item]) {
-        let Some(first) = items.first().map(Item::number).filter(|first| *first > after + 1) else { return };
-        if self.is_of_events() {
-            let missed = first - after - 1;
-            tracing::error!(
-                "{consumer} missed {missed} events, which were pruned from the log; going on with event {first}"
-            );
+    /// Tells, once, what was pruned before it was taken.
+    fn note_gap(&mut self, consumer: &str, after: u64, items: &[Item], services: &Services) -> Result<(), Failure> {
+        match items.first().map(Item::number) {
+            Some(first) if first > after + 1 && self.is_of_events() => {
+                let missed = first - after - 1;
+                tracing::error!(
+                    "{consumer} missed {missed} events, which were pruned from the log; it goes on with event {first}"
+                );
+                self.move_to(first - 1, services)
+            }
+            _ => Ok(()),
         }
     }
 
@@ -294,7 +297,7 @@ impl Follower {
         let after = stream.position(&self.name, &self.services)?;
         let mut items = stream.read(after, &self.services)?;
         items.retain(|item| stream.is_of_events() || item.number() <= bound);
-        stream.note_gap(&self.name, after, &items);
+        stream.note_gap(&self.name, after, &items, &self.services)?;
         let mut left = items.as_slice();
         while !left.is_empty() && !self.signal.stopped() {
             let (taken, dropped) = match self.consumer.deliver(left) {

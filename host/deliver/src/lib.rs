@@ -57,14 +57,13 @@ pub enum Format {
 }
 
 /// What is sent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content {
     /// The events.
     Events,
     /// The signed checkpoints, from the one on in which the chain begins.
     Checkpoints,
     /// Both; first the checkpoint in which the chain begins, and then each behind the events that it covers.
-    #[default]
     Both,
 }
 
@@ -178,7 +177,7 @@ impl Webhook {
 /// How links that decide are made.
 #[derive(Clone)]
 pub struct Links {
-    /// Where people reach the gateway's HTTP interface, such as `https://gate.example:9432`.
+    /// Where people reach the gateway's HTTP interface, such as `https://gate.example:9432`, with or without a slash at its end.
     pub base_url: String,
     /// What links are signed with.
     pub key: LinkKey,

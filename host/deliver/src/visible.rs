@@ -1,5 +1,7 @@
 //! Foreign text for people's eyes: what would be invisible, or would change how the rest is shown, is written out.
 
+use portcullis_verdict::text::is_hidden;
+
 /// Whether a text may go over several lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lines {
@@ -7,8 +9,8 @@ pub(crate) enum Lines {
     Many,
 }
 
-/// The text with every control, bidirectional, zero-width or otherwise invisible character as `\u{…}`, and cut to so many characters,
-/// with `…` in the place of what is cut off.
+/// The text with every hidden character as `\u{…}`, but for the line breaks and tabs of a text over several lines; cut to so many
+/// characters, with `…` in the place of what is cut off.
 pub(crate) fn visible(text: &str, most: usize, lines: Lines) -> String {
     bounded(text, most, |c, shown| match c {
         '\n' | '\t' if lines == Lines::Many => shown.push(c),
@@ -39,14 +41,6 @@ pub(crate) fn bounded(text: &str, most: usize, mut write: impl FnMut(char, &mut 
     shown
 }
 
-fn is_hidden(c: char) -> bool {
-    c.is_control()
-        || matches!(c,
-            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
-            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}'
-            | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,7 +48,7 @@ mod tests {
     #[test]
     fn what_hides_or_turns_text_is_written_out() {
         assert_eq!(visible("a\u{202e}b\u{200b}c\u{1b}[0m", 100, Lines::Many), "a\\u{202e}b\\u{200b}c\\u{1b}[0m");
-        assert_eq!(visible("a\n\tb\r", 100, Lines::Many), "a\n\tb\\u{d}");
+        assert_eq!(visible("a\n\tb\r\u{a0}", 100, Lines::Many), "a\n\tb\\u{d}\\u{a0}");
         assert_eq!(visible("a\n\tb", 100, Lines::One), "a\\u{a}\\u{9}b");
         assert_eq!(visible("Grüße, 日本 \u{e0041}", 100, Lines::One), "Grüße, 日本 \\u{e0041}");
     }

@@ -5,6 +5,7 @@ mod body;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use portcullis_verdict::text::hex;
 use portcullis_verdict::{
     ApprovalDesk, ApprovalError, ApprovalEvent, ApprovalState, ApprovalView, Event, Link, StoredEvent,
 };
@@ -161,7 +162,7 @@ fn signature(secret: &SecretString, timestamp: &str, body: &str) -> String {
     for part in ["v1:", timestamp, ":", body] {
         mac.update(part.as_bytes());
     }
-    mac.finalize().into_bytes().iter().fold("v1=".to_owned(), |text, byte| text + &format!("{byte:02x}"))
+    format!("v1={}", hex(&mac.finalize().into_bytes()))
 }
 
 fn now_ms() -> u64 {

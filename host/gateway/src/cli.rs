@@ -116,17 +116,26 @@ pub(crate) enum PolicyCommand {
     },
 }
 
+/// The heading of the options that say how to reach a gateway, below those of the command itself.
+const GATEWAY: &str = "Gateway";
+
 /// How to reach a running gateway.
 #[derive(Debug, Args)]
 pub(crate) struct Access {
     /// The gateway's HTTP interface; `http://` may be left out for this machine
-    #[arg(long, env = "PORTCULLIS_ADMIN", default_value = "http://127.0.0.1:9432", value_name = "URL")]
+    #[arg(
+        long,
+        env = "PORTCULLIS_ADMIN",
+        default_value = "http://127.0.0.1:9432",
+        value_name = "URL",
+        help_heading = GATEWAY
+    )]
     pub(crate) admin: String,
     /// A file with your token; otherwise it is taken from the environment variable PORTCULLIS_TOKEN
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = GATEWAY)]
     pub(crate) token_file: Option<PathBuf>,
     /// The authorities that may vouch for an https:// gateway, PEM; otherwise those of the operating system
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, env = "PORTCULLIS_CA", value_name = "FILE", help_heading = GATEWAY)]
     pub(crate) ca: Option<PathBuf>,
 }
 
@@ -136,7 +145,7 @@ pub(crate) struct Remote {
     #[command(flatten)]
     pub(crate) access: Access,
     /// Print JSON
-    #[arg(long)]
+    #[arg(long, help_heading = GATEWAY)]
     pub(crate) json: bool,
 }
 
@@ -178,7 +187,8 @@ pub(crate) enum SessionsCommand {
     },
     /// Show a recorded session as its client saw it
     ///
-    /// Exits with 1 if the recording is not whole, having shown what there is.
+    /// Exits with 1 if the recording is not whole, having shown what there is. One of a session that is still open is shown as far as it
+    /// is written.
     #[command(after_help = "\
 Examples:
   portcullis sessions replay 01928c1e-6f0e-7cc1-8a59-5e3cf1f0a1f2 --speed 4 --max-idle 1s
@@ -188,7 +198,8 @@ Examples:
     /// Convert a recording for other programs
     ///
     /// asciicast is version 3 of the format of asciinema, asciicast-v2 the one that older players know; jsonl has an entry on each
-    /// line. Exits with 1 if the recording is not whole, having written what there is.
+    /// line. Exits with 1 if the recording is not whole, having written what there is. One of a session that is still open is written as
+    /// far as it goes.
     #[command(after_help = "\
 Example:
   portcullis sessions export 01928c1e-6f0e-7cc1-8a59-5e3cf1f0a1f2 --format asciicast --output session.cast")]
@@ -346,6 +357,21 @@ Examples:
     },
 }
 
+/// The outcomes of commands, and what happens to approvals.
+const VERDICTS: [&str; 11] = [
+    "allow",
+    "review",
+    "deny",
+    "requested",
+    "approved",
+    "denied",
+    "expired",
+    "withdrawn",
+    "left",
+    "joined",
+    "broken-glass",
+];
+
 /// What to look for. Everything that is given must hold.
 #[derive(Debug, Args)]
 pub(crate) struct Search {
@@ -358,17 +384,19 @@ pub(crate) struct Search {
     /// In which session
     #[arg(long, value_name = "ID")]
     pub(crate) session: Option<String>,
-    /// Not before: a time as in RFC 3339, or how long ago, such as 2h or 3d
+    /// Not before this time: 2026-11-24, 2026-11-24 21:50:25Z, any other of RFC 3339, or how long ago, such as 2h or 3d
+    ///
+    /// Times without a zone are in UTC, like all that are shown.
     #[arg(long, value_name = "TIME", value_parser = time::instant)]
     pub(crate) from: Option<u64>,
-    /// Before: a time as in RFC 3339, or how long ago
+    /// Before this time, written the same ways
     #[arg(long, value_name = "TIME", value_parser = time::instant)]
     pub(crate) to: Option<u64>,
     /// A part of a command, a message or a reason, whatever the case of its letters
     #[arg(long)]
     pub(crate) text: Option<String>,
-    /// `allow`, `review` or `deny`; or what happened to an approval, such as `approved` or `broken-glass`
-    #[arg(long)]
+    /// What became of a command (the first three), or what happened to an approval
+    #[arg(long, value_parser = VERDICTS)]
     pub(crate) verdict: Option<String>,
     /// A policy that answered or masked
     #[arg(long)]
@@ -397,10 +425,12 @@ pub(crate) enum ExportFormat {
 pub(crate) struct Verify {
     /// An export in the form jsonl; without it, the running gateway's audit
     pub(crate) file: Option<PathBuf>,
-    /// The public key to trust: 64 hexadecimal digits, or a file with them such as the gateway's audit.pub
-    #[arg(long, value_name = "HEX|FILE")]
-    pub(crate) key: Option<String>,
-    /// More checkpoints, from where they were sent to: a file with one on each line
+    /// The public key to trust: 64 hexadecimal digits, or a file with one or more on lines of their own such as the gateway's audit.pub
+    ///
+    /// May be repeated: after a change of the key, the log is signed with both.
+    #[arg(long = "key", value_name = "HEX|FILE")]
+    pub(crate) keys: Vec<String>,
+    /// More checkpoints, from where a sink with `send = "checkpoints"` sent them: a file with one on each line
     #[arg(long, value_name = "FILE")]
     pub(crate) checkpoints: Option<PathBuf>,
     /// The store of a gateway that does not run
@@ -444,6 +474,16 @@ mod tests {
     #[test]
     fn the_command_line_holds_together() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_cannot_be_searched_for_is_told_with_what_can() {
+        let search = |more: &[&str]| Cli::try_parse_from([&["portcullis", "audit", "search"], more].concat());
+        assert!(search(&["--verdict", "broken-glass", "--kind", "approval", "--from", "2026-11-24"]).is_ok());
+        for (option, expected) in [("--verdict", "requested"), ("--kind", "recording")] {
+            let error = search(&[option, "refused"]).unwrap_err().to_string();
+            assert!(error.contains("[possible values:") && error.contains(expected), "{error}");
+        }
     }
 
     #[test]

@@ -37,7 +37,10 @@ const SILENCE: Duration = Duration::from_secs(50);
 /// A gateway, and who asks it.
 pub(crate) struct Client {
     agent: Agent,
+    /// Where the interface's paths begin.
     base: String,
+    /// The address as the user gave it.
+    given: String,
     token: Zeroizing<String>,
 }
 
@@ -60,7 +63,9 @@ impl fmt::Display for Refusal {
 impl Client {
     pub(crate) fn new(access: &Access) -> anyhow::Result<Self> {
         let (base, address) = base(&access.admin)?;
-        if access.ca.is_some() && !address.https {
+        // The variable may be set for other gateways.
+        let meant = access.ca.is_some() && access.ca != std::env::var_os("PORTCULLIS_CA").map(Into::into);
+        if meant && !address.https {
             bail!("`--ca` has an effect with https:// only");
         }
         // Nothing carries the token to where the user did not send it.
@@ -68,7 +73,7 @@ impl Client {
         let config = config.timeout_connect(Some(Duration::from_secs(10))).timeout_per_read(Some(SILENCE));
         let config = if address.https { config.tls_config(tls(access.ca.as_deref())?) } else { config };
         let agent = config.build().new_agent();
-        Ok(Self { agent, base, token: token(access.token_file.as_deref())? })
+        Ok(Self { agent, base, given: access.admin.clone(), token: token(access.token_file.as_deref())? })
     }
 
     pub(crate) fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
@@ -104,7 +109,7 @@ impl Client {
     /// Writes something of any length to a file.
     pub(crate) fn download(&self, path: &str, file: &mut impl Write) -> anyhow::Result<()> {
         let mut body = self.stream(path)?;
-        std::io::copy(&mut body, file).with_context(|| format!("the answer of {} is cut short", self.base))?;
+        std::io::copy(&mut body, file).with_context(|| format!("the answer of {} is cut short", self.given))?;
         Ok(())
     }
 
@@ -127,14 +132,34 @@ impl Client {
                 self.agent.run(self.agent.configure_request(request).timeout_global(within).build())
             }
         };
-        let unreachable = || format!("the gateway does not answer at {}; `--admin` says where it is", self.base);
-        let response = sent.with_context(unreachable)?;
+        let response = sent.map_err(|error| self.unreachable(error))?;
         if response.status().is_success() { Ok(response) } else { Err(self.refusal(response)) }
+    }
+
+    /// Why there is no answer, and the way out if it can be told.
+    fn unreachable(&self, error: ureq::Error) -> anyhow::Error {
+        let given = &self.given;
+        let https = self.base.starts_with("https:");
+        let known = match (&error, tls_error(&error)) {
+            (_, Some(error)) => distrust(error, given),
+            (ureq::Error::Protocol(_), None) if !https => {
+                let rest = given.strip_prefix("http://").unwrap_or(given);
+                Some(format!("{given} answers, but not in HTTP: this port speaks TLS, it seems; write https://{rest}"))
+            }
+            _ => None,
+        };
+        match known {
+            Some(known) => anyhow::anyhow!(known),
+            None => {
+                let context = format!("the gateway does not answer at {given}; `--admin` says where it is");
+                anyhow::Error::new(error).context(context)
+            }
+        }
     }
 
     fn answer<T: DeserializeOwned>(&self, response: Response<Body>) -> anyhow::Result<T> {
         let text = response.into_body().into_with_config().limit(MAX_ANSWER_BYTES).read_to_string();
-        let text = text.with_context(|| format!("the answer of {} is cut short", self.base))?;
+        let text = text.with_context(|| format!("the answer of {} is cut short", self.given))?;
         serde_json::from_str(&text).context("the gateway's answer is not understood; is it of another version?")
     }
 
@@ -147,7 +172,7 @@ impl Client {
         let detail = match (status.as_u16(), told) {
             (401, _) => "the gateway does not know this token".into(),
             (_, Some(told)) => told.to_owned(),
-            (_, None) => format!("{} answered {status}; is that a portcullis gateway's HTTP interface?", self.base),
+            (_, None) => format!("{} answered {status}; is that a portcullis gateway's HTTP interface?", self.given),
         };
         Refusal { status: status.as_u16(), detail }.into()
     }
@@ -199,6 +224,45 @@ impl<T: DeserializeOwned> Iterator for Items<'_, T> {
     }
 }
 
+fn tls_error(error: &ureq::Error) -> Option<&rustls::Error> {
+    match error {
+        ureq::Error::Rustls(error) => Some(error),
+        ureq::Error::Io(error) => error.get_ref()?.downcast_ref(),
+        _ => None,
+    }
+}
+
+/// Why there is no TLS with a gateway, and the way out.
+fn distrust(error: &rustls::Error, given: &str) -> Option<String> {
+    use rustls::CertificateError as Bad;
+    let rustls::Error::InvalidCertificate(bad) = error else {
+        let plain = matches!(error, rustls::Error::InvalidMessage(_));
+        return plain.then(|| {
+            let rest = given.strip_prefix("https://").unwrap_or(given);
+            format!("this port does not speak TLS ({given}); if your token may travel in plain text, write http://{rest}")
+        });
+    };
+    Some(match bad {
+        Bad::UnknownIssuer | Bad::BadSignature => {
+            "the gateway's certificate is not trusted: give `--ca FILE` with the authority that signed it".into()
+        }
+        Bad::NotValidForName | Bad::NotValidForNameContext { .. } => {
+            format!("the gateway's certificate is not for the name in {given}; write a name that it holds (subjectAltName)")
+        }
+        Bad::Expired | Bad::ExpiredContext { .. } => "the gateway's certificate has expired: it needs a new one".into(),
+        Bad::NotValidYet | Bad::NotValidYetContext { .. } => {
+            "the gateway's certificate is not valid yet; is the time right on both sides?".into()
+        }
+        // That library has no name for it of its own.
+        Bad::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
+            "the gateway's certificate is an authority's: make one with `basicConstraints=CA:FALSE`, signed by an authority, \
+             and give that as `--ca FILE`"
+                .into()
+        }
+        other => format!("the gateway's certificate cannot be used: {other}"),
+    })
+}
+
 /// What may stand in a path: identifiers have no other characters.
 pub(crate) fn segment(id: &str) -> anyhow::Result<&str> {
     let legal = !id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
@@ -232,6 +296,9 @@ fn base(admin: &str) -> anyhow::Result<(String, Address)> {
         Ok(address) => address,
         Err(why) => bail!("`--admin` is no address: {why}; write one such as http://127.0.0.1:9432"),
     };
+    if let Some(rest) = admin.strip_suffix("/v1") {
+        bail!("leave the path /v1 out of `--admin`: write {rest}");
+    }
     if !has_scheme && !is_this_machine(&address.host) {
         bail!(
             "`--admin {admin}` is another machine; if it speaks TLS, write https://{admin}; if your token may travel in plain \
@@ -273,7 +340,8 @@ pub(crate) mod tests {
     /// A gateway that answers each connection with the next of these texts; gives back the requests' first lines.
     pub(crate) fn scripted(answers: Vec<String>) -> (Client, JoinHandle<Vec<String>>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let base = format!("http://{}/v1", listener.local_addr().unwrap());
+        let given = format!("http://{}", listener.local_addr().unwrap());
+        let base = format!("{given}/v1");
         let server = std::thread::spawn(move || {
             let serve = |answer: String| {
                 let (stream, _) = listener.accept().unwrap();
@@ -286,7 +354,7 @@ pub(crate) mod tests {
             answers.into_iter().map(serve).collect()
         });
         let agent = Agent::config_builder().http_status_as_error(false).proxy(None).build().new_agent();
-        (Client { agent, base, token: Zeroizing::new("token".into()) }, server)
+        (Client { agent, base, given, token: Zeroizing::new("token".into()) }, server)
     }
 
     /// An answer as the gateway sends it.
@@ -309,6 +377,7 @@ pub(crate) mod tests {
             ("gate.example:9432", "write https://gate.example:9432"),
             ("localhost@gate.example:9432", "before `@`"),
             ("https://gate.example?a=b", "has a query"),
+            ("https://gate.example:9432/v1/", "write https://gate.example:9432"),
             ("127.0.0.1:9432 ", "is no address"),
             ("", "is no address"),
         ] {

@@ -11,7 +11,7 @@ use portcullis_verdict::LinkKey;
 use portcullis_verdict::mask::HashKey;
 use secrecy::zeroize::Zeroizing;
 
-use crate::config::Loaded;
+use crate::config::{Loaded, from_hex};
 use crate::password::random;
 
 /// The bytes of a key that is made here.
@@ -72,8 +72,8 @@ pub(crate) fn link_key(data_dir: &Path) -> anyhow::Result<LinkKey> {
     Ok(LinkKey::new(&key))
 }
 
-/// The key that signs the log: the configured one, or the one in the data directory, made at the first start. Its public half is put
-/// beside it for whoever verifies.
+/// The key that signs the log: the configured one, or the one in the data directory, made at the first start. Its public half is added
+/// to those beside it for whoever verifies.
 pub(crate) fn signing_key(loaded: &mut Loaded) -> anyhow::Result<SigningKey> {
     let key = match loaded.signing_key.take() {
         Some(key) => key,
@@ -89,11 +89,34 @@ pub(crate) fn signing_key(loaded: &mut Loaded) -> anyhow::Result<SigningKey> {
             })?
         }
     };
-    let (path, public) = (loaded.data_dir.join("audit.pub"), key.public_hex() + "\n");
-    if std::fs::read(&path).ok().as_deref() != Some(public.as_bytes()) {
-        write(&path, public.as_bytes(), 0o644)?;
+    if let Some(before) = publish(&loaded.data_dir.join("audit.pub"), &key.public_hex())? {
+        let key = key.public_hex();
+        tracing::warn!(
+            key,
+            before,
+            "checkpoints are signed with another key from now on; to verify the log takes both: `--key audit.pub` gives every key there"
+        );
     }
     Ok(key)
+}
+
+/// Adds the public key to the file of those that have signed the log, the newest last: what they have signed is verified with them for
+/// ever. Gives back the key before it, if it is another one.
+fn publish(path: &Path, key: &str) -> anyhow::Result<Option<String>> {
+    let text = match std::fs::read(path) {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+        Err(error) => bail!("{} cannot be read: {error}", path.display()),
+    };
+    let mut keys: Vec<&str> = text.lines().map(str::trim).filter(|line| from_hex(line).is_some()).collect();
+    let before = keys.last().copied();
+    if before == Some(key) {
+        return Ok(None);
+    }
+    keys.retain(|other| *other != key);
+    keys.push(key);
+    write(path, (keys.join("\n") + "\n").as_bytes(), 0o644)?;
+    Ok(before.map(str::to_owned))
 }
 
 /// What a file of the data directory holds; where there is none, it is made for the gateway's user only.
@@ -168,14 +191,27 @@ mod tests {
         let public = loaded.data_dir.join("audit.pub");
         assert_eq!(std::fs::read_to_string(&public).unwrap(), format!("{made}\n"));
         assert_eq!((mode(&public), mode(&loaded.data_dir.join("audit.key"))), (0o644, 0o600));
-        // A key that the configuration names takes its place.
+        // A key that the configuration names takes its place, and what the one before has signed is still to be verified.
         let configured = SigningKey::generate();
         let shown = configured.public_hex();
         loaded.signing_key = Some(configured);
         assert_eq!(signing_key(&mut loaded).unwrap().public_hex(), shown);
-        assert_eq!(std::fs::read_to_string(&public).unwrap(), format!("{shown}\n"));
+        assert_eq!(std::fs::read_to_string(&public).unwrap(), format!("{made}\n{shown}\n"));
         std::fs::write(loaded.data_dir.join("audit.key"), "junk").unwrap();
         assert!(signing_key(&mut loaded).unwrap_err().to_string().contains("no Ed25519 key"));
+    }
+
+    #[test]
+    fn a_change_of_the_key_is_told_once_and_no_key_is_forgotten() {
+        let path = crate::config::scratch("audit-pub").join("audit.pub");
+        let [a, b] = ["a", "b"].map(|digit| digit.repeat(64));
+        let text = || std::fs::read_to_string(&path).unwrap();
+        assert_eq!((publish(&path, &a).unwrap(), text()), (None, format!("{a}\n")));
+        assert_eq!((publish(&path, &b).unwrap(), text()), (Some(a.clone()), format!("{a}\n{b}\n")));
+        assert_eq!(publish(&path, &b).unwrap(), None);
+        assert_eq!((publish(&path, &a).unwrap(), text()), (Some(b.clone()), format!("{b}\n{a}\n")));
+        std::fs::write(&path, format!("junk\u{fffd}\n{b}")).unwrap();
+        assert_eq!((publish(&path, &a).unwrap(), text()), (Some(b.clone()), format!("{b}\n{a}\n")), "what is no key goes");
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod summary;
 mod time;
 mod watch;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
@@ -49,13 +50,22 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Audit(command) => return commands::audit(command),
         Command::Users(UsersCommand::HashPassword { stdin, iterations }) => password::hash(stdin, iterations)?,
         Command::Reload(remote) => commands::reload(&remote)?,
-        Command::Schema => print!("{}", config::schema()),
-        Command::Openapi => print!("{}", portcullis_admin::openapi()),
+        Command::Schema => say(config::schema().as_bytes())?,
+        Command::Openapi => say(portcullis_admin::openapi().as_bytes())?,
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "portcullis", &mut std::io::stdout());
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "portcullis", &mut text);
+            say(&text)?;
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Writes to standard output; unlike `print!`, it does not panic when nobody reads on.
+fn say(text: &[u8]) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text)?;
+    Ok(out.flush()?)
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

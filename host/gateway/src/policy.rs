@@ -1,6 +1,7 @@
 //! `portcullis policy …`: what policy authors use.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -144,24 +145,25 @@ fn inspect(path: &Path, json: bool) -> anyhow::Result<()> {
         None => std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?.into(),
     };
     let found = engine()?.inspect(&component)?;
+    let mut out = std::io::stdout().lock();
     if json {
         let capabilities: Vec<&str> = found.capabilities.iter().map(|c| c.as_str()).collect();
         let shown = serde_json::json!({
             "digest": found.digest, "bytes": found.size, "hooks": found.hooks,
             "imports": found.imports, "capabilities": capabilities,
         });
-        println!("{shown:#}");
+        writeln!(out, "{shown:#}")?;
         return Ok(());
     }
     if let Some(package) = &package {
         let about = &package.manifest.package;
-        println!("{} {}: {}", about.name, about.version, safe_lines(&about.description));
+        writeln!(out, "{} {}: {}", about.name, about.version, safe_lines(&about.description))?;
     }
     let [needs, answers] = describe(&found);
-    println!("sha256   {}\nsize     {} KiB", found.digest, found.size.div_ceil(1024));
-    println!("answers  {answers}\nneeds    {needs}");
+    writeln!(out, "sha256   {}\nsize     {} KiB", found.digest, found.size.div_ceil(1024))?;
+    writeln!(out, "answers  {answers}\nneeds    {needs}")?;
     for import in &found.imports {
-        println!("imports  {}", safe_lines(import));
+        writeln!(out, "imports  {}", safe_lines(import))?;
     }
     Ok(())
 }

@@ -83,14 +83,17 @@ async fn run(path: PathBuf, mut loaded: Loaded, watch: Watch) -> anyhow::Result<
     let (admin, admin_certificate) = admin::bind(&mut loaded).await?;
     let deliveries = deliver(&mut loaded, &store, &stats, link_key.clone())?;
     let tokens = Tokens::new(admin::tokens(&loaded));
-    let (running, watch) = (loaded.file, Mutex::new(watch));
-    let gateway = Arc::new(Gateway { path, engine, proxy, certificate, admin_certificate, tokens, running, watch });
+    let configured = loaded.digest();
+    let (running, watch, audit) = (loaded.file, Mutex::new(watch), store.clone());
+    let gateway = Gateway { path, engine, proxy, certificate, admin_certificate, tokens, running, watch, audit };
+    let gateway = Arc::new(gateway);
     let draining = Arc::new(AtomicBool::new(false));
     let kept = admin::Kept { store: store.clone(), recordings: recordings.clone(), link_key };
     let services = admin::services(&gateway, kept, stats, draining.clone());
     let retention = tokio::spawn(prune(recordings.clone(), gateway.running.recordings.clone()));
     let expiry = tokio::spawn(expire(store.clone()));
     tell(&store, "started", concat!("portcullis ", env!("CARGO_PKG_VERSION")));
+    tell(&store, "configured", &configured);
     let ended = tokio::sync::watch::Sender::new(false);
     let address = admin.as_ref().map(Admin::local_addr);
     // It goes on while sessions end: a held command may still be approved.
@@ -243,7 +246,7 @@ fn deliver(loaded: &mut Loaded, store: &Arc<Store>, stats: &Arc<Stats>, key: Lin
     };
     let (sinks, webhooks) = (std::mem::take(&mut loaded.sinks), std::mem::take(&mut loaded.webhooks));
     let public_url = loaded.file.admin.as_ref().and_then(|admin| admin.public_url.as_deref());
-    let links = public_url.map(|url| Links { base_url: url.trim_end_matches('/').to_owned(), key });
+    let links = public_url.map(|url| Links { base_url: url.to_owned(), key });
     portcullis_deliver::start(services, sinks, webhooks, links).context("the deliveries cannot be started")
 }
 
@@ -282,6 +285,7 @@ pub(crate) struct Gateway {
     /// The configuration that the gateway was started with.
     pub(crate) running: File,
     watch: Mutex<Watch>,
+    audit: Arc<Store>,
 }
 
 impl Gateway {
@@ -298,6 +302,7 @@ impl Gateway {
         });
         outcome.map_err(|refused| {
             let why = refused.brief();
+            tell(&self.audit, "refused", &why);
             tracing::error!("the changed configuration is refused, the one before it stays in force: {why}");
             self.engine.refuse(why.clone());
             why
@@ -317,7 +322,8 @@ impl Gateway {
             held.replace(certified);
         }
         self.tokens.replace(admin::tokens(&loaded));
-        self.proxy.reload(loaded.proxy);
+        tell(&self.audit, "configured", &loaded.digest());
+        self.proxy.reload(std::mem::take(&mut loaded.proxy));
         tracing::info!(generation, "the changed configuration is in force");
         generation
     }

@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
+use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
 /// A time in UTC, to the second.
@@ -27,15 +28,26 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     millis.map(Duration::from_millis).ok_or_else(|| "this is no length of time such as 500ms, 2s, 5m, 2h or 3d".into())
 }
 
-/// A time as in RFC 3339, or how long ago it was; in milliseconds since the Unix epoch.
+/// A time as in RFC 3339 or as [`shown`], a day or a time without a zone, which is in UTC, or how long ago it was; in milliseconds since
+/// the Unix epoch.
 pub(crate) fn instant(text: &str) -> Result<u64, String> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     if let Ok(ago) = duration(text) {
         return Ok(now.saturating_sub(ago).as_millis() as u64);
     }
-    let read: Option<Timestamp> = text.parse().ok();
-    let ms = read.and_then(|time| u64::try_from(time.as_millisecond()).ok());
-    ms.ok_or_else(|| "this is neither a time such as 2026-01-31T12:00:00Z nor one ago such as 2h or 3d".into())
+    let ms = zoned(text).and_then(|time| u64::try_from(time.as_millisecond()).ok());
+    ms.ok_or_else(|| {
+        "this is neither a time such as 2026-01-31, 2026-01-31 12:00:00Z or 2026-01-31T12:00:00+01:00 nor one ago such as 2h or 3d"
+            .into()
+    })
+}
+
+fn zoned(text: &str) -> Option<Timestamp> {
+    if let Ok(time) = text.parse() {
+        return Some(time);
+    }
+    let time: DateTime = text.parse().ok()?;
+    Some(time.to_zoned(TimeZone::UTC).ok()?.timestamp())
 }
 
 #[cfg(test)]
@@ -56,9 +68,12 @@ mod tests {
     fn a_time_is_absolute_or_ago() {
         assert_eq!(instant("2023-11-14T22:13:20Z"), Ok(1_700_000_000_000));
         assert_eq!(instant("2023-11-14T23:13:20+01:00"), Ok(1_700_000_000_000));
+        assert_eq!(instant("2023-11-14 22:13:20"), Ok(1_700_000_000_000));
+        assert_eq!(instant("2023-11-14"), Ok(1_700_000_000_000 - (22 * 3600 + 13 * 60 + 20) * 1000));
         assert_eq!(shown(1_700_000_000_000), "2023-11-14 22:13:20Z");
+        assert_eq!(instant(&shown(1_700_000_000_000)), Ok(1_700_000_000_000), "what is shown can be given back");
         assert!(instant("1h").unwrap() > instant("2h").unwrap());
-        for junk in ["", "yesterday", "2023-11-14", "1900-01-01T00:00:00Z"] {
+        for junk in ["", "yesterday", "2023-11", "2023-11-32", "2023-11-14+01:00", "2023-11-14T25:00:00Z", "1900-01-01"] {
             assert!(instant(junk).is_err(), "{junk}");
         }
     }

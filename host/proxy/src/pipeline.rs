@@ -251,7 +251,13 @@ impl Pipeline {
         Decision::Deny(denial)
     }
 
-    fn event(&self, command: &Command, ruling: &mut Ruling, asked: Instant, approval: Option<Arc<str>>) -> CommandEvent {
+    fn event(
+        &self,
+        command: &Command,
+        ruling: &mut Ruling,
+        asked: Instant,
+        approval: Option<Arc<str>>,
+    ) -> CommandEvent {
         let statement = &command.statement;
         let message = match &ruling.outcome {
             Outcome::Deny(denial) => Some(denial.message.clone()),

@@ -45,30 +45,47 @@ impl Closer {
     pub(crate) fn run(self, tasks: &Receiver<Task>) {
         while let Ok(task) = tasks.recv() {
             let batch: Vec<_> = std::iter::once(task).chain(tasks.try_iter().take(BATCH - 1)).collect();
-            let mut directories = BTreeSet::new();
+            let mut finished = Vec::new();
             for task in batch {
                 match task {
-                    Task::Await(event, appended) => self.settle(&event, appended),
-                    Task::Finish(finished) => {
-                        let name = self.finish(finished);
-                        // The root too: the day may be new in it.
-                        directories.extend(name.path().ancestors().skip(1).take(2).map(Path::to_owned));
-                        self.desk.unfinished.fetch_sub(1, Ordering::Relaxed);
+                    Task::Await(event, appended) => {
+                        self.settle(&event, appended);
                     }
+                    Task::Finish(recording) => finished.push(self.finish(recording)),
                 }
             }
-            for directory in directories {
-                if let Err(error) = sync(&directory) {
-                    tracing::warn!(
-                        "the directory of recordings {} cannot be made durable: {error}",
-                        directory.display()
-                    );
-                }
+            if !finished.is_empty() {
+                self.complete(&finished);
             }
         }
     }
 
-    fn finish(&self, finished: Finished) -> Name {
+    /// Gives recordings their final names. What the audit does not have on disk stays under its name of a part: the next start finds it.
+    fn complete(&self, finished: &[(Name, bool)]) {
+        let flushed = self.desk.flush();
+        let mut directories = BTreeSet::new();
+        for (name, entered) in finished {
+            let outcome = match &flushed {
+                Ok(()) if *entered => name.complete().map_err(|error| error.to_string()),
+                Ok(()) => Err("it is not in the audit".into()),
+                Err(error) => Err(error.to_string()),
+            };
+            if let Err(error) = outcome {
+                tracing::warn!(session = %name.subject.session, "a recording stays under its name of a part: {error}");
+            }
+            // The root too: the day may be new in it.
+            directories.extend(name.path().ancestors().skip(1).take(2).map(Path::to_owned));
+            self.desk.unfinished.fetch_sub(1, Ordering::Relaxed);
+        }
+        for directory in directories {
+            if let Err(error) = sync(&directory) {
+                tracing::warn!("the directory of recordings {} cannot be made durable: {error}", directory.display());
+            }
+        }
+    }
+
+    /// Makes a recording durable and enters it in the audit; true if the audit has taken it.
+    fn finish(&self, finished: Finished) -> (Name, bool) {
         let Finished { name, file, bytes, entries, sha256, mut state, mut detail } = finished;
         if let Err(error) = file.sync_all() {
             tracing::warn!(session = %name.subject.session, "a recording cannot be made durable: {error}");
@@ -78,20 +95,20 @@ impl Closer {
             }
         }
         let event = name.event(state, bytes, sha256, entries, detail);
-        self.settle(&event, self.desk.append(&event));
-        if let Err(error) = name.complete() {
-            tracing::warn!(session = %name.subject.session, "a recording stays under its name of a part: {error}");
-        }
-        name
+        let entered = self.settle(&event, self.desk.append(&event));
+        (name, entered)
     }
 
-    /// Waits until the audit has an event. Without the audit the log is the last place where a recording's digest can be kept.
-    fn settle(&self, event: &RecordingEvent, appended: Appended) {
-        if let Err(error) = self.runtime.block_on(appended.received()) {
+    /// Waits until the audit has an event; true if it does. Without the audit the log is the last place where a recording's digest can be
+    /// kept.
+    fn settle(&self, event: &RecordingEvent, appended: Appended) -> bool {
+        let outcome = self.runtime.block_on(appended.received());
+        if let Err(error) = &outcome {
             let RecordingEvent { subject, state, file, bytes, sha256, entries, detail } = event;
             let session = &subject.session;
             tracing::error!(%session, %state, file, bytes, sha256, entries, detail, "a recording is not in the audit: {error}");
         }
+        outcome.is_ok()
     }
 }
 

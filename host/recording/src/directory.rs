@@ -10,7 +10,7 @@ use std::thread::{self, JoinHandle};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use portcullis_verdict::{
-    Appended, AuditSink, Event, Medium, RecordLevel, Recorder, Recorders, RecordingError, RecordingEvent,
+    Appended, AuditError, AuditSink, Event, Medium, RecordLevel, Recorder, Recorders, RecordingError, RecordingEvent,
     RecordingFiles, Session, Stats, Subject,
 };
 
@@ -82,6 +82,11 @@ impl Desk {
 
     pub(crate) fn append(&self, event: &RecordingEvent) -> Appended {
         self.audit.append(Event::Recording(event.clone()))
+    }
+
+    /// Waits until the audit has on disk what was appended.
+    pub(crate) fn flush(&self) -> Result<(), AuditError> {
+        self.audit.flush()
     }
 }
 
@@ -374,7 +379,7 @@ fn day_of(time: Timestamp) -> String {
 
 /// The days on which a session's recording has begun if its identifier is a UUID of version 7, which begins with milliseconds since the Unix
 /// epoch (RFC 9562 §5.7): that time's, and the next, since a recording begins a little later.
-fn likely_days(session: &str) -> impl Iterator<Item = String> {
+pub(crate) fn likely_days(session: &str) -> impl Iterator<Item = String> {
     let digits: String = session.chars().filter(|c| *c != '-').take(12).collect();
     let time = i64::from_str_radix(&digits, 16).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
     let times = [time, time.and_then(|time| time.checked_add(SignedDuration::from_hours(24)).ok())];

@@ -81,6 +81,7 @@ impl Directory {
         let name = Name::new(&self.desk.root, Arc::new(subject), day);
         let event = name.event("pruned", old.bytes, String::new(), 0, why.into());
         runtime.block_on(self.desk.append(&event).received()).map_err(io::Error::other)?;
+        self.desk.flush().map_err(io::Error::other)?;
         fs::remove_file(&old.path)?;
         // It stays while there are others in it.
         let _ = fs::remove_dir(&old.day);

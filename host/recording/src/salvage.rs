@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::closer::{Closer, sync};
 use crate::directory::{Name, PART, days};
+use crate::format::{Closing, ClosingReason};
 use crate::reader::Reader;
 
 impl Closer {
@@ -38,10 +39,11 @@ impl Closer {
         let subject = found.subject.filter(|subject| &*subject.session == session).unwrap_or_else(unknown);
         let name = Name::new(&self.desk.root, Arc::new(subject), day_name);
         File::open(file)?.sync_all()?;
-        let state = if found.cut.is_empty() { "ended" } else { "cut" };
-        let event = name.event(state, found.bytes, found.sha256, found.entries, found.cut);
+        let state = found.state;
+        let event = name.event(state, found.bytes, found.sha256, found.entries, found.detail);
         tracing::warn!(session, "a recording was left by a process that died: {state} after {} entries", found.entries);
         self.runtime.block_on(self.desk.append(&event).received()).map_err(io::Error::other)?;
+        self.desk.flush().map_err(io::Error::other)?;
         name.complete()?;
         sync(day)
     }
@@ -64,22 +66,30 @@ struct Found {
     bytes: u64,
     sha256: String,
     entries: u64,
+    /// What the audit says of it.
+    state: &'static str,
     /// Why it is not whole, or empty.
-    cut: String,
+    detail: String,
 }
 
 fn examine(file: &Path) -> io::Result<Found> {
     let mut input = Hashed { input: File::open(file)?, hash: Sha256::new(), bytes: 0 };
-    let (subject, entries, cut) = match Reader::new(&mut input) {
+    let (subject, entries, (state, detail)) = match Reader::new(&mut input) {
         Ok(mut reader) => {
-            let cut = reader.by_ref().find_map(Result::err).map(|error| error.to_string()).unwrap_or_default();
-            (Some(reader.header().subject.clone()), reader.entries(), cut)
+            let state = match (reader.by_ref().find_map(Result::err), reader.closing()) {
+                (Some(error), _) => ("cut", error.to_string()),
+                (None, Some(Closing { reason: ClosingReason::Limit, .. })) => {
+                    ("stopped", "the recording had reached its limit".into())
+                }
+                (None, _) => ("ended", String::new()),
+            };
+            (Some(reader.header().subject.clone()), reader.entries(), state)
         }
-        Err(error) => (None, 0, format!("nothing in it can be read: {error}")),
+        Err(error) => (None, 0, ("cut", format!("nothing in it can be read: {error}"))),
     };
     // What the reader left unread counts too.
     io::copy(&mut input, &mut io::sink())?;
-    Ok(Found { subject, bytes: input.bytes, sha256: hex(&input.hash.finalize()), entries, cut })
+    Ok(Found { subject, bytes: input.bytes, sha256: hex(&input.hash.finalize()), entries, state, detail })
 }
 
 /// Hashes what is read.

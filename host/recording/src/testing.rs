@@ -4,12 +4,12 @@ use std::borrow::Cow;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use portcullis_verdict::{
-    Appended, AuditSink, Credential, Entry, Event, Principal, Receipt, RecordedColumn, RecordingEvent, Session, Stats,
-    Target,
+    Appended, AuditError, AuditSink, Credential, Entry, Event, Principal, Receipt, RecordedColumn, RecordingEvent,
+    Session, Stats, Target,
 };
 
 use crate::directory::{Create, Directory, OnLimit, Options};
@@ -18,17 +18,23 @@ use crate::directory::{Create, Directory, OnLimit, Options};
 #[derive(Default)]
 pub(crate) struct Audit {
     events: Mutex<Vec<RecordingEvent>>,
-    pub(crate) fails: std::sync::atomic::AtomicBool,
+    pub(crate) fails: AtomicBool,
+    /// What it has taken does not become durable.
+    pub(crate) lags: AtomicBool,
 }
 
 impl AuditSink for Audit {
     fn append(&self, event: Event) -> Appended {
         if self.fails.load(Ordering::Relaxed) {
-            return Appended::Failed(portcullis_verdict::AuditError::Write("no disk".into()));
+            return Appended::Failed(AuditError::Write("no disk".into()));
         }
         let Event::Recording(event) = event else { panic!("{event:?}") };
         self.events.lock().unwrap().push(event);
         Appended::Done(Receipt::accepted())
+    }
+
+    fn flush(&self) -> Result<(), AuditError> {
+        if self.lags.load(Ordering::Relaxed) { Err(AuditError::Write("no disk".into())) } else { Ok(()) }
     }
 }
 

@@ -5,21 +5,21 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
+use portcullis_verdict::text::hex;
 use portcullis_verdict::{
     Entry, Medium, RecordLevel, Recorder, Recorders, RecordingError, RecordingFiles, Room, TimedEntry,
 };
 use sha2::{Digest, Sha256};
 
-use crate::closer::hex;
-use crate::directory::MAX_WAITING;
+use crate::directory::{MAX_WAITING, likely_days};
 use crate::format::{Closing, ClosingReason};
 use crate::testing::{Setup, session};
 use crate::{Directory, OnLimit, ReadError, Reader};
@@ -314,26 +314,22 @@ fn identifiers_that_are_no_file_names_and_second_recordings_are_refused() {
 }
 
 #[test]
-fn a_recording_is_found_on_the_days_that_its_identifier_tells_and_on_all_others() {
+fn a_recording_is_found_by_the_time_in_its_identifier_and_by_a_look_at_every_day() {
     let setup = Setup::new();
     let directory = setup.open();
     // Of 2026-07-25 17:20:00.123 UTC.
-    let session = "019f9a4e-7e7b-7000-8000-000000000000";
-    for (day, id) in [
-        ("2026-07-25", session),
-        ("2026-07-26", session),
-        ("1999-01-01", session),
-        ("2026-07-25", "ffffffff-ffff-7000"),
-        ("2026-07-25", "s"),
-    ] {
-        let file = setup.root.0.join(day).join(format!("{id}.rec.zst"));
-        fs::create_dir(file.parent().unwrap()).unwrap();
-        fs::write(&file, day).unwrap();
-        let mut found = String::new();
-        RecordingFiles::open(&*directory, id).unwrap().unwrap().read_to_string(&mut found).unwrap();
-        assert_eq!(found, day, "{id}");
-        fs::remove_dir_all(file.parent().unwrap()).unwrap();
+    let session = "019f9a4a-7a7b-7000-8000-000000000000";
+    assert_eq!(likely_days(session).collect::<Vec<_>>(), ["2026-07-25", "2026-07-26"]);
+    for no_time in ["", "s", "ffffffff-ffff-7000"] {
+        assert_eq!(likely_days(no_time).next(), None, "{no_time}");
+    }
+    for (day, id) in [("2026-07-25", session), ("2026-07-26", session), ("1999-01-01", session), ("2026-07-25", "s")] {
+        let day = setup.root.0.join(day);
         assert!(RecordingFiles::open(&*directory, id).unwrap().is_none());
+        fs::create_dir(&day).unwrap();
+        fs::write(day.join(format!("{id}.rec.zst")), b"").unwrap();
+        assert!(RecordingFiles::open(&*directory, id).unwrap().is_some(), "{id} in {}", day.display());
+        fs::remove_dir_all(&day).unwrap();
     }
 }
 
@@ -446,6 +442,37 @@ fn what_a_crash_leaves_is_kept_and_told() {
     drop(directory);
     drop(after.open());
     assert_eq!(after.audit.events().len(), 6);
+}
+
+#[test]
+fn a_recording_has_its_final_name_only_when_the_audit_would_know_it_after_a_crash() {
+    let mut setup = Setup::new();
+    setup.options.on_limit = OnLimit::Stop;
+    setup.options.max_bytes = 100_000;
+    let directory = setup.open();
+    let [mut ended, mut stopped] = ["ended", "stopped"].map(|id| record(&directory, id));
+    ended.record(command(1));
+    stopped.record(noisy(200_000, 1));
+    setup.audit.lags.store(true, Ordering::Relaxed);
+    drop((ended, stopped));
+    assert!(directory.prune(Some(0), None).is_ok_and(|pruned| pruned == 0), "nothing is whole");
+    directory.close();
+    let names = || setup.root.files().into_iter().map(|file| file.file_name().unwrap().to_owned()).collect::<Vec<_>>();
+    assert_eq!(names(), ["ended.rec.zst.part", "stopped.rec.zst.part"]);
+
+    // As after a crash that took what the audit had not on disk.
+    let after = Setup { audit: Arc::default(), ..setup };
+    let names = || after.root.files().into_iter().map(|file| file.file_name().unwrap().to_owned()).collect::<Vec<_>>();
+    let directory = after.open();
+    assert_eq!(names(), ["ended.rec.zst", "stopped.rec.zst"]);
+    let mut events = after.audit.events();
+    events.sort_by(|a, b| a.subject.session.cmp(&b.subject.session));
+    let told: Vec<_> = events.iter().map(|event| (&*event.subject.session, &*event.state)).collect();
+    assert_eq!(told, [("ended", "ended"), ("stopped", "stopped")]);
+    after.audit.lags.store(true, Ordering::Relaxed);
+    assert!(directory.prune(Some(0), None).is_err());
+    assert_eq!(names().len(), 2, "nothing goes before the audit has it");
+    directory.close();
 }
 
 #[test]
@@ -593,6 +620,48 @@ impl portcullis_verdict::AuditSink for Slow {
             Ok(portcullis_verdict::Receipt::accepted())
         }))
     }
+}
+
+/// What an audit does with an event when someone waits for it: it looks whether the file is there, and takes the event or fails.
+struct Late {
+    file: PathBuf,
+    seen: AtomicBool,
+    fails: AtomicBool,
+}
+
+struct Reluctant(Arc<Late>);
+
+impl portcullis_verdict::AuditSink for Reluctant {
+    fn append(&self, _: portcullis_verdict::Event) -> portcullis_verdict::Appended {
+        let late = self.0.clone();
+        portcullis_verdict::Appended::Pending(Box::pin(async move {
+            tokio::task::yield_now().await;
+            late.seen.store(late.file.exists(), Ordering::Relaxed);
+            if late.fails.load(Ordering::Relaxed) {
+                return Err(portcullis_verdict::AuditError::Write("no disk".into()));
+            }
+            Ok(portcullis_verdict::Receipt::accepted())
+        }))
+    }
+}
+
+#[test]
+fn what_is_pruned_is_deleted_when_the_audit_has_it_and_kept_where_the_audit_fails() {
+    let setup = Setup::new();
+    let day = setup.root.0.join("2026-01-15");
+    let file = day.join("s.rec.zst");
+    fs::create_dir(&day).unwrap();
+    fs::write(&file, b"x").unwrap();
+    let late = Late { file: file.clone(), seen: AtomicBool::new(false), fails: AtomicBool::new(true) };
+    let late = Arc::new(late);
+    let audit = Arc::new(Reluctant(late.clone()));
+    let directory = Directory::open(&setup.root.0, setup.options.clone(), audit, setup.stats.clone()).unwrap();
+    let error = directory.prune(None, Some(0)).unwrap_err().to_string();
+    assert!(error.contains("no disk") && file.exists(), "{error}");
+    late.fails.store(false, Ordering::Relaxed);
+    late.seen.store(false, Ordering::Relaxed);
+    assert_eq!(directory.prune(None, Some(0)).unwrap(), 1);
+    assert!(late.seen.load(Ordering::Relaxed) && !day.exists());
 }
 
 #[test]

@@ -334,12 +334,12 @@ impl Desk {
         }
     }
 
-    /// The lock, with nothing under it that has expired.
     /// Ends what has expired.
     pub(crate) fn expire_overdue(&self) {
         drop(self.swept());
     }
 
+    /// The lock, with nothing under it that has expired.
     fn swept(&self) -> MutexGuard<'_, State> {
         let mut state = self.lock();
         self.sweep(&mut state, self.queue.now_ms());

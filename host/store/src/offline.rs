@@ -16,14 +16,14 @@ use crate::file::{FORMAT, FileError, check_format, identity, open_backend};
 use crate::tables::{CHECKPOINTS, EVENTS, IDENTITY, block, decode_checkpoint};
 use crate::verify::{Report, Verifier};
 
-/// Verifies the log in a store's file: with this public key (64 hexadecimal digits) if one is given, and against checkpoints that were
+/// Verifies the log in a store's file: with these public keys (64 hexadecimal digits each) if there are any, and against checkpoints that were
 /// kept elsewhere. Every event that can be read is shown to `see`. The file is not changed, even if a crash has left it in need of repair.
 ///
 /// # Errors
 /// When it cannot be opened at all. What is wrong with the log is in the report.
 pub fn verify_file(
     path: &Path,
-    key: Option<&str>,
+    keys: &[String],
     elsewhere: &[Checkpoint],
     mut see: impl FnMut(&StoredEvent),
 ) -> Result<Report, StoreError> {
@@ -31,7 +31,7 @@ pub fn verify_file(
         io::ErrorKind::WouldBlock => StoreError::InUse { path: path.into() },
         _ => StoreError::io(path, error),
     })?;
-    let mut verifier = Verifier::new(key);
+    let mut verifier = Verifier::new(keys);
     // Over a damaged file the database may panic when it is read, and once more when it is dropped.
     let walked = catch_unwind(AssertUnwindSafe(|| {
         let db = open_backend(path, backend)?;

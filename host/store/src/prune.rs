@@ -44,6 +44,13 @@ pub(crate) struct Pruned {
     last: u64,
 }
 
+impl Pruned {
+    /// These, and what was removed behind them.
+    pub(crate) fn and(self, more: Self) -> Self {
+        Self { last: more.last, ..self }
+    }
+}
+
 impl fmt::Display for Pruned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { first, last } = self;
@@ -114,7 +121,7 @@ fn stretch(tables: &Tables<'_>, retention: &Retention, now_ms: u64) -> Result<Op
 }
 
 fn verify(tables: &Tables<'_>, origin: &Checkpoint, stretch: &Stretch) -> Result<(), FileError> {
-    let mut verifier = Verifier::new(None);
+    let mut verifier = Verifier::new(&[]);
     verifier.checkpoint(origin);
     verifier.checkpoint(&stretch.end);
     for number in &stretch.blocks {

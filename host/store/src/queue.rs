@@ -96,6 +96,8 @@ struct State {
     waiting: Waiting,
     /// Someone waits for durability: do not let the interval pass first.
     urgent: bool,
+    /// Someone waits for a checkpoint.
+    sign: bool,
     failed: Option<Arc<str>>,
     /// Events that could not be kept since it failed, or since there was no room: how many, and the times of the first and the last.
     lost: Option<(u64, u64, u64)>,
@@ -280,6 +282,29 @@ impl Queue {
         self.wait(ticket)
     }
 
+    /// Waits until everything taken so far is durable and signed.
+    pub(crate) fn flush_signed(&self) -> Result<(), AuditError> {
+        self.flush()?;
+        let last = self.progress.borrow().0;
+        let deadline = Instant::now() + STALL;
+        let mut state = self.lock();
+        while self.progress.borrow().1 < last {
+            state.check()?;
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(AuditError::Write("it is not signed yet; the disk is too slow".into()));
+            }
+            state.sign = true;
+            self.work.notify_one();
+            state = self.done.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn take_wish_to_sign(&self) -> bool {
+        std::mem::take(&mut self.lock().sign)
+    }
+
     /// Waits until the item with this ticket is durable.
     pub(crate) fn wait(&self, ticket: u64) -> Result<(), AuditError> {
         let deadline = Instant::now() + STALL;
@@ -320,7 +345,7 @@ impl Queue {
         loop {
             let due = self.interval.map_or(Duration::ZERO, |i| i.saturating_sub(last_commit.elapsed()));
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-            if left.is_some_and(|left| left.is_zero()) {
+            if state.sign || left.is_some_and(|left| left.is_zero()) {
                 break;
             } else if state.items.is_empty() {
                 if state.closing {

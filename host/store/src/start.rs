@@ -66,14 +66,20 @@ pub(crate) fn start(db: &Database, path: &Path, key: &SigningKey, now_ms: u64) -
             Some(1) => migrate(&txn, &mut tables, &log, now_ms)?,
             _ => position(&tables.events, &tables.checkpoints, &origin)?,
         };
+        let signed = newest_checkpoint(&tables, &origin)?;
         let tampering = match format {
-            Some(FORMAT) => tampering(&tables, &origin)?,
+            Some(FORMAT) => tampering(&tables, &origin, &signed)?,
             _ => None,
         };
         let mut putting = Putting { tables: &mut tables, draft: Draft::new(before.hash), last: before.last, now_ms };
         if let Some(detail) = tampering {
             tracing::error!(detail, "the audit log was changed while the gateway did not run");
-            putting.put(&Event::System(SystemEvent { what: "tampered".into(), by: String::new(), detail }))?;
+            putting.put(&system("tampered", detail))?;
+        }
+        if signed.key != key.public_hex() {
+            let detail =
+                format!("checkpoints are signed with {} from here on, before it was {}", key.public_hex(), signed.key);
+            putting.put(&system("key-changed", detail))?;
         }
         let (reusable, open) = end_approvals(&mut putting)?;
         end_sessions(&mut putting)?;
@@ -91,14 +97,21 @@ pub(crate) fn start(db: &Database, path: &Path, key: &SigningKey, now_ms: u64) -
     Ok(started)
 }
 
+fn system(what: &'static str, detail: String) -> Event {
+    Event::System(SystemEvent { what: what.into(), by: String::new(), detail })
+}
+
+fn newest_checkpoint(tables: &Tables<'_>, origin: &Checkpoint) -> Result<Checkpoint, FileError> {
+    match tables.checkpoints.last()? {
+        Some((number, value)) => decode_checkpoint(number.value(), value.value()),
+        None => Ok(origin.clone()),
+    }
+}
+
 /// What is wrong with the events that no checkpoint vouches for, if anything is: they are about to be signed.
-fn tampering(tables: &Tables<'_>, origin: &Checkpoint) -> Result<Option<String>, FileError> {
-    let mut verifier = Verifier::new(None);
-    let signed = match tables.checkpoints.last()? {
-        Some((number, value)) => decode_checkpoint(number.value(), value.value())?,
-        None => origin.clone(),
-    };
-    verifier.checkpoint(&signed);
+fn tampering(tables: &Tables<'_>, origin: &Checkpoint, signed: &Checkpoint) -> Result<Option<String>, FileError> {
+    let mut verifier = Verifier::new(&[]);
+    verifier.checkpoint(signed);
     for entry in tables.events.range(signed.number + 1..)? {
         let (last, value) = entry?;
         for encoded in block(last.value(), value.value())?.encoded() {
@@ -190,7 +203,7 @@ fn migrate(txn: &WriteTransaction, tables: &mut Tables<'_>, log: &LogId, now_ms:
         0 => "the store had format 1, and no events".into(),
         last => format!("the store had format 1, in which nothing vouched for its events, 1 to {last}"),
     };
-    putting.put(&Event::System(SystemEvent { what: "migrated".into(), by: String::new(), detail }))?;
+    putting.put(&system("migrated", detail))?;
     let Putting { tables, mut draft, last, .. } = putting;
     tables.seal(&mut draft, last)?;
     Ok(Position { last, hash: draft.hash, checkpoint: 0 })

@@ -127,7 +127,7 @@ impl Store {
         let queue = Arc::new(Queue::new(durability, options.queue, clock, stats, (at.last, at.checkpoint)));
         let (journal, file) = (opened.journal, opened.file);
         let StoreOptions { checkpoint, retention, .. } = options;
-        let writer = Writer { queue: queue.clone(), journal, pause, checkpoint, retention };
+        let writer = Writer { queue: queue.clone(), journal, pause, checkpoint, retention, pruned: None };
         let writer = std::thread::Builder::new().name("store-writer".into()).spawn(move || writer.run());
         let writer = Mutex::new(Some(writer.map_err(|e| StoreError::io(path, e))?));
         let desk = Desk::new(queue.clone(), file.clone(), options.max_open_approvals);
@@ -184,6 +184,10 @@ impl AuditSink for Store {
     fn note(&self, event: Event) {
         self.queue.note(event);
     }
+
+    fn flush(&self) -> Result<(), AuditError> {
+        self.queue.flush()
+    }
 }
 
 impl AuditReader for Store {
@@ -208,7 +212,9 @@ impl AuditReader for Store {
     }
 
     fn head(&self) -> Result<Head, AuditError> {
-        self.settled().read(File::head)
+        // Whoever asks how far the log has come is about to show it to somebody.
+        let _ = self.queue.flush_signed();
+        self.read(File::head)
     }
 
     fn grown(&self, after: u64) -> Pin<Box<dyn Future<Output = ()> + Send>> {

@@ -13,18 +13,25 @@ use crate::record::decode_event;
 /// The most problems that are kept; more are counted.
 const MOST_PROBLEMS: usize = 1000;
 
+/// So many of the last events are known again when they come once more.
+const KNOWN_AGAIN: usize = 1 << 16;
+
 /// The longest time between two checkpoints that a gateway can be told, in milliseconds: what is not signed cannot tell of more.
 const MOST_UNSIGNED_MS: u64 = 3_600_000;
 
 /// Checks a log that is handed to it piece by piece: first its origin ([`portcullis_verdict::Head::origin`]) and any checkpoints from
-/// elsewhere, then events in order, with a checkpoint before or right behind the event that it is for.
+/// elsewhere, then events in order, with a checkpoint before or right behind the event that it is for. What is delivered at least once may
+/// come twice: events that have just been checked are passed over when they come again as they were.
 pub struct Verifier {
-    trusted: Option<String>,
+    /// The keys that are trusted; where none was given, that of the first checkpoint.
+    trusted: Vec<String>,
     log: Option<LogId>,
     /// What the chain says after `last`; none where it cannot be told.
     hash: Option<Hash>,
     first: u64,
     last: u64,
+    /// What the chain says after each of the last events, where it can be told.
+    hashes: BTreeMap<u64, Hash>,
     /// What checkpoints say of events that have not come yet.
     ahead: BTreeMap<u64, Hash>,
     checkpoints: u64,
@@ -75,8 +82,8 @@ pub struct Report {
     pub signed_to: u64,
     /// Genuine checkpoints that agree with the chain.
     pub checkpoints: u64,
-    /// The public key of the checkpoints, if there was one.
-    pub key: Option<String>,
+    /// The public keys that are trusted: those that were given, or else that of the first checkpoint.
+    pub keys: Vec<String>,
     /// What is wrong, in the order of the log; at most 1000.
     pub problems: Vec<Problem>,
     /// Further problems that are not listed.
@@ -167,14 +174,15 @@ impl fmt::Display for Problem {
 }
 
 impl Verifier {
-    /// One that trusts this public key (64 hexadecimal digits), or else the key of the first checkpoint.
-    pub fn new(trusted: Option<&str>) -> Self {
+    /// One that trusts these public keys (64 hexadecimal digits each), or if there are none the key of the first checkpoint.
+    pub fn new(trusted: &[String]) -> Self {
         Self {
-            trusted: trusted.map(str::to_ascii_lowercase),
+            trusted: trusted.iter().map(|key| key.to_ascii_lowercase()).collect(),
             log: None,
             hash: None,
             first: 0,
             last: 0,
+            hashes: BTreeMap::new(),
             ahead: BTreeMap::new(),
             checkpoints: 0,
             signed_to: 0,
@@ -205,7 +213,10 @@ impl Verifier {
         let number = checkpoint.number;
         let Some(vouched) = chain::vouched(checkpoint) else { return self.problem(Problem::Forged(number)) };
         let key = checkpoint.key.to_ascii_lowercase();
-        if *self.trusted.get_or_insert_with(|| key.clone()) != key {
+        if self.trusted.is_empty() {
+            self.trusted.push(key.clone());
+        }
+        if !self.trusted.contains(&key) {
             return self.problem(Problem::Untrusted(number, key));
         }
         if *self.log.get_or_insert(vouched.log) != vouched.log {
@@ -241,12 +252,12 @@ impl Verifier {
             self.problem(Problem::Cut { last: self.last, checkpoint });
         }
         let Self { first, last, signed_to, checkpoints, trusted, problems, more, .. } = self;
-        Report { first, last, signed_to, checkpoints, key: trusted, problems, more }
+        Report { first, last, signed_to, checkpoints, keys: trusted, problems, more }
     }
 
     /// Goes on in the chain to an event.
     pub(crate) fn link(&mut self, number: u64, encoded: &[u8], claim: Claim) {
-        if !self.misses(number) {
+        if self.knows(number, encoded, claim) || !self.misses(number) {
             return;
         }
         // An encoded event begins with its time.
@@ -265,6 +276,19 @@ impl Verifier {
         if let Some(vouched) = self.ahead.remove(&number) {
             self.compare(number, vouched);
         }
+        if let Some(hash) = self.hash {
+            self.hashes.insert(number, hash);
+        }
+        if self.hashes.len() > KNOWN_AGAIN {
+            self.hashes.pop_first();
+        }
+    }
+
+    /// Whether this very event was there before, in this place.
+    fn knows(&self, number: u64, encoded: &[u8], claim: Claim) -> bool {
+        let (before, after) = (self.hashes.get(&number.wrapping_sub(1)), self.hashes.get(&number));
+        let linked = before.zip(after).filter(|(before, after)| chain::next(before, number, encoded) == **after);
+        linked.is_some_and(|(_, after)| claim.agrees(after))
     }
 
     /// Notes the number of the next event; false where it must not be gone on to.
@@ -273,7 +297,10 @@ impl Verifier {
             self.first = number;
             self.hash = self.ahead.remove(&number.saturating_sub(1));
             match self.hash {
-                Some(_) => (self.checkpoints, self.signed_to) = (1, number - 1),
+                Some(hash) => {
+                    (self.checkpoints, self.signed_to) = (1, number - 1);
+                    self.hashes.insert(number - 1, hash);
+                }
                 None => self.problem(Problem::Baseless(number)),
             }
             self.ahead = self.ahead.split_off(&number);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use portcullis_verdict::{Event, SystemEvent};
 
 use crate::journal::{Journal, Outcome};
-use crate::prune::Retention;
+use crate::prune::{Pruned, Retention};
 use crate::queue::{Item, Queue};
 
 /// How many items a batch may have before its memory is given back.
@@ -23,6 +23,8 @@ pub(crate) struct Writer {
     /// Between two checkpoints, while there is something to sign.
     pub(crate) checkpoint: Duration,
     pub(crate) retention: Retention,
+    /// What was removed in this pass, which is told at its end.
+    pub(crate) pruned: Option<Pruned>,
 }
 
 impl Writer {
@@ -38,7 +40,8 @@ impl Writer {
             last_commit = Instant::now();
             let unsigned = self.journal.is_unsigned() || batch.iter().any(|item| item.event.is_some());
             // The end is signed too, so that nothing is left that no checkpoint vouches for.
-            let sign = unsigned && (!open || self.journal.signed_at() + self.checkpoint <= last_commit);
+            let wanted = self.queue.take_wish_to_sign();
+            let sign = unsigned && (!open || wanted || self.journal.signed_at() + self.checkpoint <= last_commit);
             if (sign || !batch.is_empty()) && !self.write(&mut batch, sign) || !open {
                 break;
             }
@@ -82,20 +85,21 @@ impl Writer {
     /// Removes a piece of what is too old or too much; true when nothing is left to be removed.
     fn prune(&mut self) -> bool {
         let now_ms = self.queue.now_ms();
-        let refused = match self.journal.prune(&self.retention, now_ms) {
-            Ok(None) => return true,
-            Ok(Some(pruned)) => {
-                tracing::info!(%pruned, "events were removed from the audit log");
-                self.queue.push_settled(Item::new(Event::System(SystemEvent {
-                    what: "pruned".into(),
-                    by: String::new(),
-                    detail: pruned.to_string(),
-                })));
+        match self.journal.prune(&self.retention, now_ms) {
+            Ok(None) => {}
+            Ok(Some(more)) => {
+                self.pruned = Some(self.pruned.map_or(more, |pruned| pruned.and(more)));
                 return false;
             }
-            Err(error) => error.to_string(),
-        };
-        tracing::error!(reason = refused, "events that are too old cannot be removed from the audit log, and are kept");
+            Err(error) => {
+                tracing::error!(%error, "events that are too old cannot be removed from the audit log, and are kept");
+            }
+        }
+        if let Some(pruned) = self.pruned.take() {
+            tracing::info!(%pruned, "events were removed from the audit log");
+            let (what, by, detail) = ("pruned".into(), String::new(), pruned.to_string());
+            self.queue.push_settled(Item::new(Event::System(SystemEvent { what, by, detail })));
+        }
         true
     }
 }

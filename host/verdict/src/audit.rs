@@ -18,6 +18,12 @@ pub trait AuditSink: Send + Sync {
     fn note(&self, event: Event) {
         drop(self.append(event));
     }
+
+    /// Waits until everything that was appended is durable, whatever the configuration demands of each event: for what must not be done
+    /// before its event would outlive a crash. It blocks for a disk. A sink whose receipts all mean that has nothing to wait for.
+    fn flush(&self) -> Result<(), AuditError> {
+        Ok(())
+    }
 }
 
 /// How far an event has come.
@@ -32,13 +38,11 @@ pub enum Appended {
 
 impl Appended {
     /// Resolves when the event is as durable as the configuration demands, or lost.
-    pub fn received(self) -> impl Future<Output = Result<Receipt, AuditError>> + Send {
-        async {
-            match self {
-                Self::Done(receipt) => Ok(receipt),
-                Self::Pending(receipt) => receipt.await,
-                Self::Failed(error) => Err(error),
-            }
+    pub async fn received(self) -> Result<Receipt, AuditError> {
+        match self {
+            Self::Done(receipt) => Ok(receipt),
+            Self::Pending(receipt) => receipt.await,
+            Self::Failed(error) => Err(error),
         }
     }
 }
@@ -237,9 +241,13 @@ pub struct FinishEvent {
     pub masked_by: Vec<Arc<str>>,
     /// From the permit to the last byte, in microseconds.
     pub micros: u64,
-    /// The SQLSTATE or the gateway's own error, if it failed. Never the server's message, which may hold values.
+    /// The SQLSTATE or the gateway's own error, if it failed. Never the server's message, which may hold values. It begins with
+    /// [`NOT_SENT`] where policies allowed the command and the gateway itself refused it.
     pub error: Option<String>,
 }
+
+/// How the error of a command begins that was allowed and not sent.
+pub const NOT_SENT: &str = "not sent";
 
 /// Something happened to an approval request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -284,7 +292,8 @@ pub struct RecordingEvent {
 /// Something happened to the log or to the gateway as a whole.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SystemEvent {
-    /// `started`, `stopped`, `lost` (events that could not be kept), `migrated`, `pruned`, or `kill`, `reload`: what an operator did.
+    /// `started`, `stopped`; `configured`, `refused` (a configuration that was put in force, or not); `lost` (events that could not be kept),
+    /// `migrated`, `pruned`, `tampered`, `key-changed` (the log itself); `kill`, `reload`, `watch`, `recording`, `export`: what somebody did over the HTTP interface.
     pub what: Cow<'static, str>,
     /// Who did it, or empty.
     pub by: String,
@@ -321,7 +330,7 @@ pub trait AuditReader: Send + Sync {
     fn session(&self, id: &str, after: u64, limit: usize) -> Result<Vec<StoredEvent>, AuditError>;
     /// The newest events first that a filter passes, at most `limit`; of those with a number less than `before`, if given.
     fn search(&self, filter: &Filter, before: Option<u64>, limit: usize) -> Result<Found, AuditError>;
-    /// Events in order with their links in the chain, from event `after` on (exclusive), at most `limit`.
+    /// Events in order with their links in the chain, from event `after` on (exclusive), at most `limit`, or fewer that are large.
     fn export(&self, after: u64, limit: usize) -> Result<Vec<ChainedEvent>, AuditError>;
     /// The checkpoints in order that are for an event after `after`, at most `limit`.
     fn checkpoints(&self, after: u64, limit: usize) -> Result<Vec<Checkpoint>, AuditError>;
@@ -375,7 +384,7 @@ pub struct Filter {
     pub to_ms: Option<u64>,
     /// A part of a command's text, of its rewrite, of a message or of a reason, whatever the case of ASCII letters.
     pub text: Option<String>,
-    /// The outcome of a command (`allow`, `review`, `deny`), or what happened to an approval (`approved`, `broken-glass`, …).
+    /// The outcome of a command (`allow`, `review`, `deny`, which the gateway's own refusals are too), or what happened to an approval (`approved`, `broken-glass`, …).
     pub verdict: Option<String>,
     /// A policy that answered, or that masked.
     pub policy: Option<String>,
@@ -408,6 +417,7 @@ impl Event {
             Self::Command(e) => Some(&e.outcome),
             Self::Approval(e) => Some(&e.what),
             Self::Open(e) if e.refused.is_some() => Some("deny"),
+            Self::Finish(e) if e.error.as_ref().is_some_and(|error| error.starts_with(NOT_SENT)) => Some("deny"),
             _ => None,
         }
     }

@@ -23,8 +23,8 @@ pub use approval::{
 };
 pub use audit::{
     AnswerRecord, Appended, ApprovalEvent, AuditError, AuditReader, AuditSink, ChainedEvent, Checkpoint, CommandEvent,
-    Cursors, Event, Filter, FinishEvent, Found, Head, OpenEvent, Receipt, RecordedSession, RecordingEvent, StoredEvent,
-    Subject, SystemEvent,
+    Cursors, Event, Filter, FinishEvent, Found, Head, NOT_SENT, OpenEvent, Receipt, RecordedSession, RecordingEvent,
+    StoredEvent, Subject, SystemEvent,
 };
 pub use chain::{Answer, Chain, Denial, Fault, Finding, Mode, Outcome, Permit, Ruling, Step, Terms, Verdict};
 pub use command::{ColumnRef, Command, Effects, Facts, Kind, Parameter, Phase, Relation, SqlStatement, Statement};

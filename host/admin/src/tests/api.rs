@@ -195,6 +195,7 @@ async fn lists_come_in_pages_without_gaps_or_repetitions() {
     // Many bytes end a page before its limit does.
     let (numbers, pages) = walk(&running, "/v1/audit/export?limit=1000").await;
     assert!(numbers == up && pages > 20, "{pages} pages");
+    assert_eq!(running.fake.calls().iter().filter(|call| call.starts_with("export")).count(), pages, "read at once");
     running.fake.change(|views| views.extend((2..=120).map(|number| view(number, &format!("a{number}")))));
     assert_eq!(walk(&running, "/v1/approvals?limit=50").await, ((1..=120).rev().collect(), 3));
 }

@@ -260,9 +260,9 @@ impl AuditReader for Fake {
 
     fn export(&self, after: u64, limit: usize) -> Result<Vec<ChainedEvent>, AuditError> {
         self.note(format!("export {after} {limit}"));
-        // Few of them fill a page.
+        // Few of them fill a page, and no more are given than are 16 MiB.
         let chained = |number| ChainedEvent { stored: event(number), encoded: "A".repeat(100_000), hash: "ab".into() };
-        Ok((after + 1..=EVENTS).take(limit).map(chained).collect())
+        Ok((after + 1..=EVENTS).take(limit.min(168)).map(chained).collect())
     }
 
     fn checkpoints(&self, after: u64, limit: usize) -> Result<Vec<Checkpoint>, AuditError> {

@@ -143,6 +143,9 @@ async fn approvals_are_followed_from_how_they_stand_to_their_ends() {
         views[3].state = ApprovalState::Withdrawn;
     });
     assert_eq!(watcher.approval().await, ("a4".into(), "withdrawn".into()));
+    let calls = running.fake.calls();
+    let mut looks = calls.iter().filter(|call| call.starts_with("list true"));
+    assert!(looks.all(|look| look.ends_with(" 1")), "no more are read than have come: {calls:?}");
     // One that is gone altogether is nothing to tell; the stream goes on.
     running.fake.change(|views| drop(views.remove(0)));
     running.fake.change(|views| views.extend((5..=125).map(|number| view(number, &format!("b{number}")))));

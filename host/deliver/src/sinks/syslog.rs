@@ -33,8 +33,15 @@ const VALUE_CHARS: usize = 128;
 
 pub(super) struct SyslogSink {
     address: SyslogAddress,
-    format: Format,
+    form: Form,
     connection: Option<Connection>,
+}
+
+/// How messages are written.
+struct Form {
+    format: Format,
+    /// The machine's name.
+    host: String,
 }
 
 enum Connection {
@@ -46,7 +53,7 @@ enum Connection {
 
 impl SyslogSink {
     pub(super) fn new(address: SyslogAddress, format: Format) -> Self {
-        Self { address, format, connection: None }
+        Self { address, form: Form { format, host: host() }, connection: None }
     }
 
     fn send(&mut self, items: &[Item]) -> io::Result<usize> {
@@ -54,7 +61,7 @@ impl SyslogSink {
             Some(connection) if connection.is_open() => connection,
             _ => Connection::open(&self.address)?,
         };
-        let taken = connection.send(items, self.format)?;
+        let taken = connection.send(items, &self.form)?;
         self.connection = Some(connection);
         Ok(taken)
     }
@@ -118,15 +125,15 @@ impl Connection {
     }
 
     /// Sends as many of the first as go at once, at least one.
-    fn send(&mut self, items: &[Item], format: Format) -> io::Result<usize> {
+    fn send(&mut self, items: &[Item], form: &Form) -> io::Result<usize> {
         match self {
-            Self::Udp(socket) => datagrams(items, format, |message| socket.send(message)),
-            Self::Datagrams(socket) => datagrams(items, format, |message| socket.send(message)),
-            Self::Tcp(stream) => pieces(items, format, stream, |message, text| {
+            Self::Udp(socket) => datagrams(items, form, |message| socket.send(message)),
+            Self::Datagrams(socket) => datagrams(items, form, |message| socket.send(message)),
+            Self::Tcp(stream) => pieces(items, form, stream, |message, text| {
                 text.extend_from_slice(format!("{} ", message.len()).as_bytes());
                 text.extend_from_slice(&message);
             }),
-            Self::Stream(stream) => pieces(items, format, stream, |message, text| {
+            Self::Stream(stream) => pieces(items, form, stream, |message, text| {
                 text.extend_from_slice(&message);
                 text.push(b'\n');
             }),
@@ -146,11 +153,11 @@ fn each<T>(peer: &str, open: impl Fn(SocketAddr) -> io::Result<T>) -> io::Result
     Err(failed)
 }
 
-fn datagrams(items: &[Item], format: Format, mut send: impl FnMut(&[u8]) -> io::Result<usize>) -> io::Result<usize> {
+fn datagrams(items: &[Item], form: &Form, mut send: impl FnMut(&[u8]) -> io::Result<usize>) -> io::Result<usize> {
     for (taken, item) in items.iter().enumerate() {
-        let mut message = message(item, &item.line(format));
+        let mut message = form.message(item, &item.line(form.format));
         if message.len() > DATAGRAM_BYTES {
-            message = self::message(item, &item.short_line());
+            message = form.message(item, &item.short_line());
         }
         match send(&message) {
             Ok(_) => {}
@@ -164,13 +171,13 @@ fn datagrams(items: &[Item], format: Format, mut send: impl FnMut(&[u8]) -> io::
 
 fn pieces(
     items: &[Item],
-    format: Format,
+    form: &Form,
     stream: &mut impl io::Write,
     frame: impl Fn(Vec<u8>, &mut Vec<u8>),
 ) -> io::Result<usize> {
     let (mut text, mut taken) = (Vec::new(), 0);
     for item in items {
-        frame(message(item, &item.line(format)), &mut text);
+        frame(form.message(item, &item.line(form.format)), &mut text);
         taken += 1;
         if text.len() >= PIECE_BYTES {
             break;
@@ -180,25 +187,27 @@ fn pieces(
     Ok(taken)
 }
 
-/// RFC 5424 §6: `<PRI>1 TIMESTAMP HOSTNAME APP-NAME PROCID MSGID STRUCTURED-DATA BOM MSG`.
-fn message(item: &Item, line: &str) -> Vec<u8> {
-    let severity = if item.is_warning() { WARNING } else { INFORMATIONAL };
-    let priority = FACILITY * 8 + severity;
-    let (time, host, process) = (time(item.at_ms()), host(), std::process::id());
-    let mut data = String::new();
-    let mut parameter = |name, value: &str| {
-        let _ = write!(data, " {name}=\"{}\"", escaped(value));
-    };
-    parameter("number", &item.number().to_string());
-    parameter("hash", item.hash());
-    if let Some(Subject { session, principal, target }) = item.subject() {
-        parameter("session", session);
-        parameter("principal", principal);
-        parameter("target", target);
+impl Form {
+    /// RFC 5424 §6: `<PRI>1 TIMESTAMP HOSTNAME APP-NAME PROCID MSGID STRUCTURED-DATA BOM MSG`.
+    fn message(&self, item: &Item, line: &str) -> Vec<u8> {
+        let severity = if item.is_warning() { WARNING } else { INFORMATIONAL };
+        let priority = FACILITY * 8 + severity;
+        let (time, host, process) = (time(item.at_ms()), &self.host, std::process::id());
+        let mut data = String::new();
+        let mut parameter = |name, value: &str| {
+            let _ = write!(data, " {name}=\"{}\"", escaped(value));
+        };
+        parameter("number", &item.number().to_string());
+        parameter("hash", item.hash());
+        if let Some(Subject { session, principal, target }) = item.subject() {
+            parameter("session", session);
+            parameter("principal", principal);
+            parameter("target", target);
+        }
+        let kind = item.kind();
+        format!("<{priority}>1 {time} {host} portcullis {process} {kind} [portcullis@32473{data}] \u{feff}{line}")
+            .into_bytes()
     }
-    let kind = item.kind();
-    format!("<{priority}>1 {time} {host} portcullis {process} {kind} [portcullis@32473{data}] \u{feff}{line}")
-        .into_bytes()
 }
 
 /// UTC with milliseconds; the nil value for what is no time.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::{print, print_all};
 use crate::cli::{ApprovalsCommand, Decision, Remote};
-use crate::client::{Client, segment};
+use crate::client::{Client, Refusal, segment};
 use crate::follow::{Message, Pauses, follow};
 use crate::show;
 
@@ -27,7 +27,8 @@ pub(crate) fn approvals(command: ApprovalsCommand) -> anyhow::Result<()> {
             print_all(&remote, items, |views: Vec<ApprovalView>| show::approvals(&views))
         }
         ApprovalsCommand::Show { id, remote } => {
-            let answer = Client::new(&remote.access)?.get(&format!("approvals/{}", segment(&id)?))?;
+            let answer = Client::new(&remote.access)?.get(&format!("approvals/{}", segment(&id)?));
+            let answer = answer.map_err(|error| as_typed(error, &id))?;
             print(&remote, answer, |view: ApprovalView| show::approval(&view))
         }
         ApprovalsCommand::Approve { decision, break_glass } => {
@@ -44,8 +45,19 @@ pub(crate) fn approvals(command: ApprovalsCommand) -> anyhow::Result<()> {
 
 fn decide(decision: &Decision, verb: &str, words: &Value) -> anyhow::Result<()> {
     let Decision { id, reason: _, remote } = decision;
-    let answer = Client::new(&remote.access)?.post(&format!("approvals/{}/{verb}", segment(id)?), words)?;
+    let answer = Client::new(&remote.access)?.post(&format!("approvals/{}/{verb}", segment(id)?), words);
+    let answer = answer.map_err(|error| as_typed(error, id))?;
     print(remote, answer, |view: ApprovalView| show::approval(&view))
+}
+
+/// The gateway reads an identifier as it may have been meant, and says that; people look for what they have typed.
+fn as_typed(error: anyhow::Error, id: &str) -> anyhow::Error {
+    match error.downcast_ref::<Refusal>() {
+        Some(refusal) if refusal.status == 404 => {
+            anyhow::anyhow!("there is no approval {id}; `portcullis approvals list` shows the open ones, with `--all` the others")
+        }
+        _ => error,
+    }
 }
 
 fn watch(remote: &Remote) -> anyhow::Result<()> {

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::bail;
 use portcullis_deliver::{Format, checkpoint_line, event_line};
 use portcullis_verdict::{Head, StoredEvent};
 
@@ -11,11 +12,16 @@ use super::log::{Line, of_gateway};
 use super::{output, print, print_all, verify};
 use crate::cli::{Access, AuditCommand, ExportFormat, Search};
 use crate::client::Client;
-use crate::show;
+use crate::{show, time};
 
 pub(crate) fn audit(command: AuditCommand) -> anyhow::Result<ExitCode> {
     match command {
         AuditCommand::Search(search) => {
+            if let (Some(from), Some(to)) = (search.from, search.to)
+                && from >= to
+            {
+                bail!("nothing lies between: `--from` {} is not before `--to` {}", time::shown(from), time::shown(to));
+            }
             let client = Client::new(&search.remote.access)?;
             let items = client.items("audit/events", &query(&search), None, search.limit as usize);
             print_all(&search.remote, items, |events: Vec<StoredEvent>| show::found(&events))?;

@@ -1,5 +1,6 @@
 //! The log as it is exported: events in order, and the checkpoints that vouch for them.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -57,10 +58,40 @@ pub(super) fn of_gateway(
     vouch(head.last, &mut take)
 }
 
-/// Hands over each line of an export with its number from 1, or why it is none.
+/// A line of a file that is none of an export.
+#[derive(Debug, PartialEq)]
+pub(super) struct Junk {
+    /// Its number in the file, from 1.
+    pub(super) number: u64,
+    /// It is an event of the Open Cybersecurity Schema Framework.
+    pub(super) is_ocsf: bool,
+    why: String,
+}
+
+impl Junk {
+    fn new(number: u64, line: &[u8], error: &serde_json::Error) -> Self {
+        #[derive(Deserialize)]
+        struct Ocsf {
+            #[serde(rename = "class_uid")]
+            _class_uid: u64,
+        }
+        let why = error.to_string();
+        // It counts from the beginning of this line, and tells nothing.
+        let why = why.rsplit_once(" at line ").map_or(&*why, |(why, _)| why).to_owned();
+        Self { number, is_ocsf: serde_json::from_slice::<Ocsf>(line).is_ok(), why }
+    }
+}
+
+impl fmt::Display for Junk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: {}", self.number, self.why)
+    }
+}
+
+/// Hands over each line of an export, or why it is none.
 pub(super) fn of_file(
     path: &Path,
-    mut take: impl FnMut(u64, Result<Line, String>) -> anyhow::Result<()>,
+    mut take: impl FnMut(Result<Line, Junk>) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let unread = || format!("{} cannot be read", path.display());
     let mut file = BufReader::new(File::open(path).with_context(unread)?);
@@ -74,22 +105,26 @@ pub(super) fn of_file(
         if line.len() as u64 == MAX_LINE_BYTES {
             bail!("{}: line {number} is longer than {MAX_LINE_BYTES} bytes", path.display());
         }
-        take(number, serde_json::from_slice(&line).map_err(|error| format!("line {number}: {error}")))?;
+        take(serde_json::from_slice(&line).map_err(|error| Junk::new(number, &line, &error)))?;
     }
     Ok(())
 }
 
-/// The checkpoints in a file to which they were sent.
+/// The checkpoints in a file to which they were sent. Events beside them do not matter.
 pub(super) fn checkpoints(path: &Path) -> anyhow::Result<Vec<Checkpoint>> {
-    let mut checkpoints = Vec::new();
-    of_file(path, |_, line| {
+    let (mut checkpoints, shown) = (Vec::new(), path.display());
+    of_file(path, |line| {
         match line {
             Ok(Line::Checkpoint(checkpoint)) => checkpoints.push(checkpoint),
             Ok(Line::Event(_)) => {}
-            Err(why) => bail!("{} holds something else than events and checkpoints: {why}", path.display()),
+            Err(junk) if junk.is_ocsf => {}
+            Err(junk) => bail!("{shown} holds something else than events and checkpoints: {junk}"),
         }
         Ok(())
     })?;
+    if checkpoints.is_empty() {
+        bail!("{shown} holds no checkpoints; was it written by a sink with `send = \"checkpoints\"`?");
+    }
     Ok(checkpoints)
 }
 
@@ -164,14 +199,19 @@ pub(super) mod tests {
             [checkpoint_line(&checkpoint(0)), event_line(&event(1), Format::Jsonl), "{\"type\":\"event\"".into()];
         std::fs::write(&path, text.join("\n")).unwrap();
         let mut read = Vec::new();
-        of_file(&path, |number, line| {
-            read.push((number, line.ok()));
+        of_file(&path, |line| {
+            read.push(line);
             Ok(())
         })
         .unwrap();
-        assert_eq!(read, [(1, Some(Line::Checkpoint(checkpoint(0)))), (2, Some(Line::Event(event(1)))), (3, None)]);
-        assert!(checkpoints(&path).unwrap_err().to_string().contains("line 3"));
-        std::fs::write(&path, text[..2].join("\n") + "\n").unwrap();
+        let junk = read.pop().unwrap().unwrap_err();
+        assert_eq!((junk.number, junk.to_string().as_str()), (3, "line 3: EOF while parsing an object"));
+        assert_eq!(read, [Ok(Line::Checkpoint(checkpoint(0))), Ok(Line::Event(event(1)))]);
+        assert!(checkpoints(&path).unwrap_err().to_string().ends_with("EOF while parsing an object"));
+        // What a sink in OCSF writes beside its checkpoints.
+        std::fs::write(&path, [&text[0], &event_line(&event(1), Format::Ocsf)].map(|line| line.clone() + "\n").concat()).unwrap();
         assert_eq!(checkpoints(&path).unwrap(), [checkpoint(0)]);
+        std::fs::write(&path, &text[1]).unwrap();
+        assert!(checkpoints(&path).unwrap_err().to_string().contains("holds no checkpoints"));
     }
 }

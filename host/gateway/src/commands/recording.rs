@@ -10,22 +10,29 @@ use anyhow::{Context, bail};
 use portcullis_recording::format::{ClosingReason, Header};
 use portcullis_recording::replay::{CastVersion, ExportError, Play, Player, Renderer, asciicast, json_lines};
 use portcullis_recording::{ReadError, Reader};
-use portcullis_verdict::RecordLevel;
+use portcullis_verdict::{Event, LiveSession, RecordLevel, StoredEvent};
 
 use super::output;
 use crate::cli::{Access, RecordingFormat, Replay};
-use crate::client::{Client, segment};
+use crate::client::{Client, Refusal, segment};
 use crate::password::random;
 use crate::show::{reasons, safe};
 use crate::time;
 
 /// Shows a recording as it happened.
 pub(super) fn replay(replay: Replay) -> anyhow::Result<ExitCode> {
-    let mut reader = Reader::new(open(&replay.recording, &replay.access)?)?;
+    let Opened { file, under_way } = open(&replay.recording, &replay.access)?;
+    let Some(mut reader) = begun(file, under_way.as_deref())? else { return Ok(ExitCode::SUCCESS) };
     eprintln!("{}", about(reader.header()));
     let Replay { speed, max_idle, from, search, .. } = replay;
-    let cut = play(&mut reader, Play { speed, max_idle, from, search }, &mut std::io::stdout().lock())?;
-    Ok(ended(&reader, cut))
+    let mut out = std::io::stdout().lock();
+    let cut = play(&mut reader, Play { speed, max_idle, from, search }, &mut out)?;
+    let end = End::of(&reader, cut, under_way.as_deref());
+    if let End::Whole(how) = &end {
+        // It belongs behind what was shown.
+        writeln!(out, "{how}")?;
+    }
+    Ok(end.tell())
 }
 
 fn play<R: Read>(reader: &mut Reader<R>, play: Play, out: &mut impl Write) -> anyhow::Result<Option<ReadError>> {
@@ -58,7 +65,8 @@ pub(super) fn export(
     access: &Access,
 ) -> anyhow::Result<ExitCode> {
     let mut out = output(to)?;
-    let mut reader = Reader::new(open(recording, access)?)?;
+    let Opened { file, under_way } = open(recording, access)?;
+    let Some(mut reader) = begun(file, under_way.as_deref())? else { return Ok(ExitCode::SUCCESS) };
     let written = match format {
         RecordingFormat::Asciicast => asciicast(&mut reader, CastVersion::V3, &mut out),
         RecordingFormat::AsciicastV2 => asciicast(&mut reader, CastVersion::V2, &mut out),
@@ -71,7 +79,18 @@ pub(super) fn export(
         Err(ExportError::Write(error)) => return Err(error.into()),
     };
     out.flush()?;
-    Ok(ended(&reader, cut))
+    Ok(End::of(&reader, cut, under_way.as_deref()).tell())
+}
+
+/// Reads a recording's beginning; none where the session is under way and not even that is written.
+fn begun(file: File, under_way: Option<&str>) -> anyhow::Result<Option<Reader<File>>> {
+    match (Reader::new(file), under_way) {
+        (Err(ReadError::Cut { .. }), Some(session)) => {
+            End::UnderWay(session).tell();
+            Ok(None)
+        }
+        (read, _) => Ok(Some(read?)),
+    }
 }
 
 /// What a recording is of.
@@ -83,39 +102,103 @@ fn about(header: &Header) -> String {
     format!("session {session}: {principal} to {target} over {protocol} from {began}; {level}")
 }
 
-/// Tells how a recording ended. One that is not whole is a failure, although all of it was shown.
-fn ended<R: Read>(reader: &Reader<R>, cut: Option<ReadError>) -> ExitCode {
-    let (whole, told) = match (reader.closing().map(|closing| closing.reason), cut) {
-        (_, Some(error @ ReadError::Cut { .. })) => {
-            (false, format!("{error}: it is still under way, or a crash or a full disk has cut it"))
+/// How a recording ends.
+#[derive(Debug, PartialEq)]
+enum End<'a> {
+    Whole(&'static str),
+    /// This session is still open.
+    UnderWay(&'a str),
+    NotWhole(String),
+}
+
+impl<'a> End<'a> {
+    fn of<R: Read>(reader: &Reader<R>, cut: Option<ReadError>, under_way: Option<&'a str>) -> Self {
+        match (reader.closing().map(|closing| closing.reason), cut, under_way) {
+            (_, Some(ReadError::Cut { .. }), Some(session)) => Self::UnderWay(session),
+            (_, Some(error @ ReadError::Cut { .. }), None) => {
+                Self::NotWhole(format!("{error}: it is still under way, or a crash or a full disk has cut it"))
+            }
+            (_, Some(error), _) => Self::NotWhole(reasons(&error.into())),
+            (Some(ClosingReason::Session), None, _) => Self::Whole("the session ended here"),
+            (Some(ClosingReason::Shutdown), None, _) => Self::Whole("the gateway stopped here"),
+            (Some(ClosingReason::Limit), None, _) => {
+                let why = "the recording reached its limit here; `sessions show` tells how the session went on";
+                Self::NotWhole(why.into())
+            }
+            (None, None, _) => Self::NotWhole("the recording has no end".into()),
         }
-        (_, Some(error)) => (false, reasons(&error.into())),
-        (Some(ClosingReason::Session), None) => (true, "the session ended here".into()),
-        (Some(ClosingReason::Shutdown), None) => (true, "the gateway stopped here".into()),
-        (Some(ClosingReason::Limit), None) => {
-            (false, "the recording reached its limit here; `sessions show` tells how the session went on".into())
+    }
+
+    /// Tells what is missing. A recording that is not whole is a failure, although all that there is was shown.
+    fn tell(&self) -> ExitCode {
+        match self {
+            Self::Whole(_) => ExitCode::SUCCESS,
+            Self::UnderWay(session) => {
+                let session = safe(session);
+                eprintln!("the session is still under way; `portcullis sessions watch {session}` shows how it goes on");
+                ExitCode::SUCCESS
+            }
+            Self::NotWhole(why) => {
+                eprintln!("NOT WHOLE: {}", safe(why));
+                ExitCode::FAILURE
+            }
         }
-        (None, None) => (false, "the recording has no end".into()),
-    };
-    eprintln!("{}{}", if whole { "" } else { "NOT WHOLE: " }, safe(&told));
-    if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+}
+
+/// A recording's file.
+struct Opened {
+    file: File,
+    /// The session, if it was still open when the recording was fetched.
+    under_way: Option<String>,
 }
 
 /// The file of a recording: the one with this name, or else that of this session, from the gateway.
-fn open(recording: &str, access: &Access) -> anyhow::Result<File> {
+fn open(recording: &str, access: &Access) -> anyhow::Result<Opened> {
     let path = Path::new(recording);
     if path.exists() {
-        return File::open(path).with_context(|| format!("{} cannot be read", path.display()));
+        let file = File::open(path).with_context(|| format!("{} cannot be read", path.display()))?;
+        return Ok(Opened { file, under_way: None });
     }
     let Ok(id) = segment(recording) else {
         bail!("`{}` is neither a file nor the identifier of a session", safe(recording));
     };
-    let client = Client::new(access)?;
+    fetch(&Client::new(access)?, id)
+}
+
+fn fetch(client: &Client, id: &str) -> anyhow::Result<Opened> {
+    // Asked first: a session that ends meanwhile has a recording with an end.
+    let mut live = client.items::<LiveSession>("sessions", &[], None, usize::MAX);
+    let session = live.find(|session| session.as_ref().map_or(true, |session| session.id == id)).transpose()?;
     // A replay takes as long as the session did; the gateway is not kept waiting for that.
     let mut file = temporary().context("no temporary file can be made for the recording")?;
-    client.download(&format!("sessions/{id}/recording"), &mut file)?;
+    client.download(&format!("sessions/{id}/recording"), &mut file).map_err(|error| missing(client, id, error))?;
     file.rewind()?;
-    Ok(file)
+    Ok(Opened { file, under_way: session.map(|session| session.id) })
+}
+
+/// Why a session has no recording.
+fn missing(client: &Client, id: &str, error: anyhow::Error) -> anyhow::Error {
+    if error.downcast_ref::<Refusal>().is_none_or(|refusal| refusal.status != 404) {
+        return error;
+    }
+    let kept = [("session", id.to_owned()), ("kind", "recording".to_owned())];
+    // The newest is what has become of it.
+    match client.items::<StoredEvent>("audit/events", &kept, None, 1).next() {
+        Some(Ok(StoredEvent { event: Event::Recording(last), .. })) => {
+            let detail = if last.detail.is_empty() { String::new() } else { format!(": {}", last.detail) };
+            return anyhow::anyhow!("the recording of this session is not there: it is {}{detail}", last.state);
+        }
+        Some(Err(error)) => return error,
+        _ => {}
+    }
+    // Says itself that there is no such session.
+    match client.items::<StoredEvent>(&format!("sessions/{id}/events"), &[], None, 1).next() {
+        Some(Err(error)) => error,
+        _ => anyhow::anyhow!(
+            "this session was not recorded: set `record = \"results\"` at its target; it holds for new sessions"
+        ),
+    }
 }
 
 /// A file of this process alone, which is gone when it is closed.
@@ -130,6 +213,7 @@ fn temporary() -> anyhow::Result<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::tests::{answer, scripted};
 
     #[test]
     fn a_temporary_file_has_no_name_that_others_could_open() {
@@ -145,7 +229,42 @@ mod tests {
     #[test]
     fn what_is_no_file_and_no_session_is_refused_without_asking_anybody() {
         let access = Access { admin: "127.0.0.1:1".into(), token_file: None, ca: None };
-        let error = open("./nowhere.recording", &access).unwrap_err().to_string();
+        let error = open("./nowhere.recording", &access).err().unwrap().to_string();
         assert!(error.contains("neither a file nor the identifier"), "{error}");
+    }
+
+    #[test]
+    fn a_recording_that_is_not_there_is_told_with_the_reason() {
+        let none = || answer("404 Not Found", r#"{"detail":"this session has no recording"}"#);
+        let page = |items: &str| answer("200 OK", &format!("{{\"items\":[{items}],\"next\":null}}"));
+        let subject = r#""subject":{"session":"s","principal":"p","target":"t"}"#;
+        let close = format!(r#"{{"number":1,"at_ms":1,"event":{{"kind":"close",{subject},"reason":"r"}}}}"#);
+        let pruned = format!(
+            r#"{{"number":2,"at_ms":1,"event":{{"kind":"recording",{subject},"state":"pruned","file":"f","bytes":1,"sha256":"","entries":1,"detail":"its time was over"}}}}"#
+        );
+        let unknown = answer("404 Not Found", r#"{"detail":"there is no such session"}"#);
+        for (answers, expected) in [
+            (vec![page(""), none(), page(""), unknown], "there is no such session"),
+            (vec![page(""), none(), page(""), page(&close)], "this session was not recorded: set `record = "),
+            (vec![page(""), none(), page(&pruned)], "is not there: it is pruned: its time was over"),
+        ] {
+            let (client, server) = scripted(answers);
+            let error = fetch(&client, "s").err().unwrap().to_string();
+            assert!(error.contains(expected), "{error}");
+            server.join().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_session_that_is_open_has_no_end_and_that_is_no_failure() {
+        let live = r#"{"id":"s","principal":"p","target":"t","protocol":"postgres","client_address":"::1","opened_ms":1,"commands":0}"#;
+        let page = answer("200 OK", &format!("{{\"items\":[{live}],\"next\":null}}"));
+        let (client, server) = scripted(vec![page, answer("200 OK", "")]);
+        let Opened { file, under_way } = fetch(&client, "s").unwrap();
+        server.join().unwrap();
+        assert_eq!(under_way.as_deref(), Some("s"));
+        // Nothing of it is written yet.
+        assert!(begun(file.try_clone().unwrap(), Some("s")).unwrap().is_none());
+        assert!(begun(file, None).is_err());
     }
 }

@@ -1,38 +1,42 @@
 //! `portcullis audit verify`: whether a log is what the gateway wrote.
 
-use std::collections::BTreeMap;
-use std::fs::File;
+mod recordings;
+
 use std::io::Write;
-use std::path::{Component, Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::bail;
-use portcullis_store::verify::{Report, Verifier};
-use portcullis_store::verify_file;
-use portcullis_verdict::{Event, Head, RecordingEvent, StoredEvent};
+use portcullis_store::verify::{Problem, Report, Verifier};
+use portcullis_store::{StoreError, verify_file};
+use portcullis_verdict::Head;
 use serde_json::json;
-use sha2::{Digest, Sha256};
 
-use super::log::{self, Line};
+use super::log::{self, Junk, Line};
 use crate::cli::Verify;
 use crate::client::Client;
 use crate::config::{from_hex, read_file};
 use crate::show::{json_lines, safe};
 
-/// A public key is in a small file.
+use recordings::{Compared, Recordings};
+
+/// Public keys are in a small file.
 const MAX_KEY_BYTES: u64 = 64 << 10;
 
 /// The most lines of a file that are told to be none of an export; more are counted.
 const MOST_JUNK: usize = 1000;
 
+/// The most problems that are told in words.
+const MOST_TOLD: usize = 20;
+
 pub(super) fn verify(args: &Verify) -> anyhow::Result<ExitCode> {
-    let key = args.key.as_deref().map(key).transpose()?;
+    let keys = keys(&args.keys)?;
     let checked = match (&args.file, &args.store) {
-        (Some(file), _) => of_file(file, args, key.as_deref())?,
-        (None, Some(store)) => of_store(store, args, key.as_deref())?,
-        (None, None) => of_gateway(args, key.as_deref())?,
+        (Some(file), _) => of_file(file, args, &keys)?,
+        (None, Some(store)) => of_store(store, args, &keys)?,
+        (None, None) => of_gateway(args, &keys)?,
     };
-    if key.is_none() {
+    if keys.is_empty() {
         eprintln!("{}", trusting(args));
     }
     let shown = if args.remote.json { checked.json() } else { checked.words() };
@@ -49,26 +53,38 @@ fn trusting(args: &Verify) -> &'static str {
     }
 }
 
-/// A public key in hexadecimal, or in a file.
-fn key(given: &str) -> anyhow::Result<String> {
-    if from_hex(given).is_some() {
-        return Ok(given.to_owned());
-    }
-    let bytes = read_file(Path::new(given), MAX_KEY_BYTES).map_err(|why| anyhow::anyhow!("`--key`: {why}"))?;
-    let text = String::from_utf8(bytes).unwrap_or_default();
-    match text.trim() {
-        key if from_hex(key).is_some() => Ok(key.to_owned()),
-        _ => {
-            bail!("`--key`: {given} holds no public key of 64 hexadecimal digits, as `portcullis audit key` prints it")
+/// Public keys, each in hexadecimal or in a file with one or more.
+fn keys(given: &[String]) -> anyhow::Result<Vec<String>> {
+    let mut keys = Vec::new();
+    for given in given {
+        if from_hex(given).is_some() {
+            keys.push(given.clone());
+            continue;
         }
+        let bytes = read_file(Path::new(given), MAX_KEY_BYTES).map_err(|why| anyhow::anyhow!("`--key`: {why}"))?;
+        let text = String::from_utf8(bytes).unwrap_or_default();
+        let lines: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        if lines.is_empty() || lines.iter().any(|line| from_hex(line).is_none()) {
+            bail!(
+                "`--key`: {given} does not hold public keys, each 64 hexadecimal digits on a line of its own, as in `audit.pub`"
+            );
+        }
+        keys.extend(lines.into_iter().map(str::to_owned));
     }
+    Ok(keys)
 }
 
 /// What was found in a log, and in what belongs to it.
+#[derive(Default)]
 struct Checked {
     report: Report,
+    /// The last of the events that the log does not have any more, or 0.
+    pruned: u64,
+    recordings: Option<Compared>,
     /// What is wrong beside the chain.
     others: Vec<String>,
+    /// What may help.
+    hints: Vec<&'static str>,
 }
 
 /// A log that is checked as it is read.
@@ -77,19 +93,21 @@ struct Check {
     recordings: Option<Recordings>,
     others: Vec<String>,
     junk: u64,
+    /// Whether there was anything that could vouch for events.
+    vouched: bool,
 }
 
 impl Check {
-    fn new(args: &Verify, key: Option<&str>) -> anyhow::Result<Self> {
+    /// What other places vouch for is taken at once: it is to be known before the events are.
+    fn new(args: &Verify, keys: &[String], origin: Option<&Head>) -> anyhow::Result<Self> {
         let recordings = args.recordings.clone().map(Recordings::new).transpose()?;
-        Ok(Self { verifier: Verifier::new(key), recordings, others: Vec::new(), junk: 0 })
-    }
-
-    /// Takes what other places vouch for. It is to be known before the events are.
-    fn elsewhere(&mut self, args: &Verify) -> anyhow::Result<()> {
         let elsewhere = args.checkpoints.as_deref().map(log::checkpoints).transpose()?;
-        elsewhere.iter().flatten().for_each(|checkpoint| self.verifier.checkpoint(checkpoint));
-        Ok(())
+        let mut verifier = Verifier::new(keys);
+        if let Some(head) = origin {
+            verifier.checkpoint(&head.origin);
+        }
+        elsewhere.iter().flatten().for_each(|checkpoint| verifier.checkpoint(checkpoint));
+        Ok(Self { verifier, recordings, others: Vec::new(), junk: 0, vouched: elsewhere.is_some() })
     }
 
     fn take(&mut self, line: Line) {
@@ -100,86 +118,156 @@ impl Check {
                     recordings.note(&event.stored);
                 }
             }
-            Line::Checkpoint(checkpoint) => self.verifier.checkpoint(&checkpoint),
+            Line::Checkpoint(checkpoint) => {
+                self.vouched = true;
+                self.verifier.checkpoint(&checkpoint);
+            }
         }
     }
 
-    fn junk(&mut self, why: String) {
+    fn junk(&mut self, junk: &Junk) {
         self.junk += 1;
         if self.others.len() < MOST_JUNK {
-            self.others.push(format!("{why}; this is neither an event nor a checkpoint of an export"));
+            self.others.push(format!("{junk}; this is neither an event nor a checkpoint of an export"));
         }
     }
 
-    fn finish(mut self) -> anyhow::Result<Checked> {
+    fn finish(mut self) -> Checked {
         if self.junk > self.others.len() as u64 {
             self.others.push(format!("{} more lines are none of an export", self.junk - self.others.len() as u64));
         }
-        if let Some(recordings) = self.recordings {
-            self.others.extend(recordings.problems());
+        let mut checked = Checked::new(self.verifier.finish(), self.recordings);
+        checked.others.append(&mut self.others);
+        if !self.vouched && checked.is_baseless() {
+            checked.hints.push("give the checkpoints with `--checkpoints`");
         }
-        Ok(Checked { report: self.verifier.finish(), others: self.others })
+        checked
     }
 }
 
-fn of_gateway(args: &Verify, key: Option<&str>) -> anyhow::Result<Checked> {
+fn of_gateway(args: &Verify, keys: &[String]) -> anyhow::Result<Checked> {
     let client = Client::new(&args.remote.access)?;
     let head: Head = client.get("audit/head")?;
-    let mut check = Check::new(args, Some(key.unwrap_or(&head.public_key)))?;
-    check.verifier.checkpoint(&head.origin);
-    check.elsewhere(args)?;
+    let trusted = if keys.is_empty() { std::slice::from_ref(&head.public_key) } else { keys };
+    let mut check = Check::new(args, trusted, Some(&head))?;
     log::of_gateway(&client, &head, 0, |line| {
         check.take(line);
         Ok(())
     })?;
-    check.finish()
+    let mut checked = check.finish();
+    checked.pruned = head.base;
+    Ok(checked)
 }
 
-fn of_file(file: &Path, args: &Verify, key: Option<&str>) -> anyhow::Result<Checked> {
-    let mut check = Check::new(args, key)?;
-    check.elsewhere(args)?;
-    log::of_file(file, |_, line| {
+fn of_file(file: &Path, args: &Verify, keys: &[String]) -> anyhow::Result<Checked> {
+    let mut check = Check::new(args, keys, None)?;
+    log::of_file(file, |line| {
         match line {
             Ok(line) => check.take(line),
-            Err(why) => check.junk(why),
+            Err(junk) if junk.number == 1 => {
+                let ocsf = "; this looks like OCSF, which has no signatures: use the form jsonl";
+                let hint = if junk.is_ocsf { ocsf } else { "" };
+                bail!("{} is no export (`portcullis audit export` makes one){hint}", file.display());
+            }
+            Err(junk) => check.junk(&junk),
         }
         Ok(())
     })?;
-    check.finish()
+    Ok(check.finish())
 }
 
-fn of_store(store: &Path, args: &Verify, key: Option<&str>) -> anyhow::Result<Checked> {
+fn of_store(store: &Path, args: &Verify, keys: &[String]) -> anyhow::Result<Checked> {
     let elsewhere = args.checkpoints.as_deref().map(log::checkpoints).transpose()?;
     let mut recordings = args.recordings.clone().map(Recordings::new).transpose()?;
-    let report = verify_file(store, key, &elsewhere.unwrap_or_default(), |event| {
+    let report = verify_file(store, keys, &elsewhere.unwrap_or_default(), |event| {
         if let Some(recordings) = &mut recordings {
             recordings.note(event);
         }
+    });
+    let report = report.map_err(|error| match error {
+        StoreError::InUse { path } => {
+            anyhow::anyhow!("the store {} is open in a gateway; leave out `--store` to ask the running gateway", path.display())
+        }
+        error => error.into(),
     })?;
-    Ok(Checked { report, others: recordings.map(Recordings::problems).unwrap_or_default() })
+    let mut checked = Checked::new(report, recordings);
+    if !checked.is_baseless() {
+        checked.pruned = checked.report.first.saturating_sub(1);
+    }
+    Ok(checked)
 }
 
 impl Checked {
+    fn new(report: Report, recordings: Option<Recordings>) -> Self {
+        let mut checked = Self { report, ..Self::default() };
+        if let Some(compared) = recordings.map(Recordings::compare) {
+            checked.others.extend(compared.problems.iter().cloned());
+            checked.recordings = Some(compared);
+        }
+        let untrusted = |problem: &Problem| matches!(problem, Problem::Untrusted(..));
+        if checked.report.checkpoints > 0 && checked.report.problems.iter().any(untrusted) {
+            let hint = "if the gateway's key was changed, give each with `--key`, or `--key audit.pub`, which holds all of them";
+            checked.hints.push(hint);
+        }
+        checked
+    }
+
     fn is_good(&self) -> bool {
         self.report.problems.is_empty() && self.report.more == 0 && self.others.is_empty()
     }
 
-    fn problems(&self) -> Vec<String> {
-        let mut problems: Vec<String> = self.report.problems.iter().map(ToString::to_string).collect();
-        if self.report.more > 0 {
-            problems.push(format!("{} more of the kind are not listed", self.report.more));
+    /// Whether the log begins with an event that nothing vouches for.
+    fn is_baseless(&self) -> bool {
+        self.report.problems.iter().any(|problem| matches!(problem, Problem::Baseless(_)))
+    }
+
+    /// What is told in words: checkpoints that are all by another key are one problem, not many.
+    fn told(&self) -> Vec<String> {
+        let (mut foreign, mut told): (Vec<&str>, Vec<String>) = (Vec::new(), Vec::new());
+        let alone = self.is_foreign();
+        for problem in &self.report.problems {
+            match problem {
+                Problem::Untrusted(_, key) if alone => {
+                    if !foreign.contains(&key.as_str()) {
+                        foreign.push(key);
+                    }
+                }
+                problem => told.push(problem.to_string()),
+            }
         }
-        problems.extend(self.others.iter().cloned());
-        problems
+        if !foreign.is_empty() {
+            let (shown, more) = foreign.split_at(foreign.len().min(3));
+            let more = if more.is_empty() { String::new() } else { format!(" and {} others", more.len()) };
+            told.insert(
+                0,
+                format!("the checkpoints are by {}{more}: is that the right gateway and key?", shown.join(", ")),
+            );
+        }
+        told.extend(self.others.iter().cloned());
+        told
+    }
+
+    /// Whether no checkpoint at all is by a key that is trusted.
+    fn is_foreign(&self) -> bool {
+        let trusted = |problem: &Problem| {
+            matches!(
+                problem,
+                Problem::Contradicted { .. } | Problem::Cut { .. } | Problem::Forged(_) | Problem::OtherLog(_)
+            )
+        };
+        self.report.checkpoints == 0 && !self.report.problems.iter().any(trusted)
     }
 
     fn words(&self) -> String {
-        let Report { first, last, signed_to, checkpoints, key, .. } = &self.report;
+        let Report { first, last, signed_to, checkpoints, keys, more, .. } = &self.report;
         let mut out = String::new();
         let mut line = |name: &str, text: String| out.push_str(&format!("{name:<13}{}\n", safe(&text)));
         match first {
             0 => line("events", "none".into()),
             first => line("events", format!("{first} to {last}")),
+        }
+        if self.pruned > 0 {
+            line("pruned", format!("events 1 to {} were removed", self.pruned));
         }
         line("checkpoints", format!("{checkpoints} hold"));
         line("signed", if *signed_to == 0 { "nothing".into() } else { format!("up to event {signed_to}") });
@@ -189,151 +277,101 @@ impl Checked {
                 format!("events {} to {last} are chained, and nobody has signed them yet", (signed_to + 1).max(*first)),
             );
         }
-        line("key", key.clone().unwrap_or_else(|| "none".into()));
-        let problems = self.problems();
-        line("problems", if problems.is_empty() { "none".into() } else { problems.len().to_string() });
-        problems.iter().for_each(|problem| out.push_str(&format!("  {}\n", safe(problem))));
+        if let Some(Compared { hold, unknown, .. }) = &self.recordings {
+            line("recordings", format!("{hold} hold, {unknown} in the directory are unknown to the log"));
+        }
+        line("key", keys.first().cloned().unwrap_or_else(|| "none".into()));
+        keys.iter().skip(1).for_each(|key| line("", key.clone()));
+        let told = self.told();
+        let all = told.len() as u64 + more;
+        line("problems", if all == 0 { "none".into() } else { all.to_string() });
+        told.iter().take(MOST_TOLD).for_each(|problem| out.push_str(&format!("  {}\n", safe(problem))));
+        if all > MOST_TOLD as u64 {
+            out.push_str(&format!("  and {} more\n", all - MOST_TOLD as u64));
+        }
+        self.hints.iter().for_each(|hint| out.push_str(&format!("{:<13}{hint}\n", "hint")));
         out
     }
 
+    /// The report as it is, with every problem that was kept.
     fn json(&self) -> String {
-        let Report { first, last, signed_to, checkpoints, key, .. } = &self.report;
+        let Report { first, last, signed_to, checkpoints, keys, problems, more } = &self.report;
+        let problems: Vec<String> =
+            problems.iter().map(ToString::to_string).chain(self.others.iter().cloned()).collect();
+        let recordings = self.recordings.as_ref().map(|Compared { hold, unknown, .. }| json!({ "hold": hold, "unknown": unknown }));
         let shown = json!({
-            "first": first, "last": last, "signed_to": signed_to, "checkpoints": checkpoints, "key": key,
-            "problems": self.problems(),
+            "first": first, "last": last, "pruned": self.pruned, "signed_to": signed_to, "checkpoints": checkpoints,
+            "keys": keys, "recordings": recordings, "problems": problems, "more_problems": more, "hints": self.hints,
         });
         json_lines(&format!("{shown:#}\n"))
     }
 }
 
-/// What the log says of recordings, to be compared with the files.
-struct Recordings {
-    dir: PathBuf,
-    /// By file: the event that tells its SHA-256, and that.
-    known: BTreeMap<String, (u64, String)>,
-}
-
-impl Recordings {
-    fn new(dir: PathBuf) -> anyhow::Result<Self> {
-        if !dir.is_dir() {
-            bail!("`--recordings` {} is no directory", dir.display());
-        }
-        Ok(Self { dir, known: BTreeMap::new() })
-    }
-
-    fn note(&mut self, stored: &StoredEvent) {
-        let Event::Recording(RecordingEvent { state, file, sha256, .. }) = &stored.event else { return };
-        if state == "pruned" {
-            self.known.remove(file);
-        } else if !sha256.is_empty() {
-            self.known.insert(file.clone(), (stored.number, sha256.clone()));
-        }
-    }
-
-    fn problems(self) -> Vec<String> {
-        let mut problems = Vec::new();
-        for (file, (number, sha256)) in &self.known {
-            // A forged event must not make this program read elsewhere.
-            if !Path::new(file).components().all(|part| matches!(part, Component::Normal(_))) {
-                problems.push(format!("event {number}: the recording {file} is outside of the directory"));
-                continue;
-            }
-            match digest(&self.dir.join(file)) {
-                Ok(found) if found == *sha256 => {}
-                Ok(found) => problems.push(format!(
-                    "event {number}: the recording {file} was changed: its SHA-256 is {found}, and the log says {sha256}"
-                )),
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                    problems.push(format!("event {number}: the recording {file} is missing"));
-                }
-                Err(error) => problems.push(format!("event {number}: the recording {file} cannot be read: {error}")),
-            }
-        }
-        problems
-    }
-}
-
-fn digest(path: &Path) -> std::io::Result<String> {
-    let (mut file, mut hash) = (File::open(path)?, Sha256::new());
-    let mut buffer = vec![0; 128 << 10];
-    loop {
-        match std::io::Read::read(&mut file, &mut buffer)? {
-            0 => break,
-            read => hash.update(buffer.get(..read).unwrap_or_default()),
-        }
-    }
-    Ok(portcullis_verdict::text::hex(&hash.finalize()))
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::log::tests::checkpoint;
     use super::*;
 
-    fn recording(number: u64, state: &'static str, file: &str, sha256: &str) -> StoredEvent {
-        let event = Event::Recording(RecordingEvent {
-            subject: Default::default(),
-            state: state.into(),
-            file: file.into(),
-            bytes: 3,
-            sha256: sha256.into(),
-            entries: 1,
-            detail: String::new(),
-        });
-        StoredEvent { number, at_ms: 1, event }
-    }
+    const KEY: &str = "19bf44096984cdfe8541bac167dc3b96c85086aa30b6b6cb0c5c38ad703166e1";
 
     #[test]
-    fn recordings_are_what_the_log_says_they_are() {
-        // The SHA-256 of `abc`: FIPS 180-4.
-        let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-        let dir = crate::config::scratch("recordings");
-        std::fs::create_dir(dir.join("day")).unwrap();
-        for (file, text) in [("day/good", "abc"), ("day/changed", "abd")] {
-            std::fs::write(dir.join(file), text).unwrap();
-        }
-        let mut recordings = Recordings::new(dir).unwrap();
-        for event in [
-            recording(1, "started", "day/running", ""),
-            recording(2, "ended", "day/good", abc),
-            recording(3, "stopped", "day/changed", abc),
-            recording(4, "ended", "day/gone", abc),
-            recording(5, "ended", "day/pruned", abc),
-            recording(6, "pruned", "day/pruned", abc),
-            recording(7, "ended", "../secret", abc),
-            recording(8, "ended", "/etc/passwd", abc),
-        ] {
-            recordings.note(&event);
-        }
-        let problems = recordings.problems();
-        let expected =
-            ["../secret is outside", "/etc/passwd is outside", "day/changed was changed", "day/gone is missing"];
-        assert_eq!(problems.len(), expected.len(), "{problems:?}");
-        problems.iter().zip(expected).for_each(|(problem, part)| assert!(problem.contains(part), "{problem}"));
-    }
-
-    #[test]
-    fn a_key_is_given_in_hexadecimal_or_in_a_file() {
-        let hex = "19bf44096984cdfe8541bac167dc3b96c85086aa30b6b6cb0c5c38ad703166e1";
+    fn keys_are_given_in_hexadecimal_or_in_files() {
         let path = crate::config::scratch("key").join("audit.pub");
-        std::fs::write(&path, format!("{hex}\n")).unwrap();
-        assert_eq!(key(hex).unwrap(), hex);
-        assert_eq!(key(path.to_str().unwrap()).unwrap(), hex);
-        std::fs::write(&path, "-----BEGIN PRIVATE KEY-----").unwrap();
-        assert!(key(path.to_str().unwrap()).unwrap_err().to_string().contains("no public key"));
-        assert!(key("nowhere").unwrap_err().to_string().contains("no such file"));
+        let other = KEY.replace('1', "2");
+        std::fs::write(&path, format!("{KEY}\n{other}\n")).unwrap();
+        let path = path.to_str().unwrap().to_owned();
+        let read = |given: &str| keys(&[given.to_owned()]);
+        assert_eq!(read(KEY).unwrap(), [KEY]);
+        assert_eq!(keys(&[path.clone(), KEY.into()]).unwrap(), [KEY, &other, KEY]);
+        for junk in ["", "\n", "-----BEGIN PRIVATE KEY-----", &format!("{KEY}\n{KEY} \u{e9}\n")] {
+            std::fs::write(&path, junk).unwrap();
+            assert!(read(&path).unwrap_err().to_string().contains("does not hold public keys"), "{junk}");
+        }
+        assert!(read("nowhere").unwrap_err().to_string().contains("no such file"));
+    }
+
+    fn args(file: &Path) -> Verify {
+        use clap::Parser;
+        #[derive(Parser)]
+        struct Only {
+            #[command(flatten)]
+            verify: Verify,
+        }
+        Only::parse_from([Path::new("verify"), file]).verify
+    }
+
+    #[test]
+    fn what_is_no_export_is_one_error() {
+        let path = crate::config::scratch("no-export").join("audit.jsonl");
+        for (text, expected) in [
+            ("hello\nworld\n", "audit.jsonl is no export (`portcullis audit export` makes one)"),
+            ("{\"class_uid\":3002}\n", "use the form jsonl"),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            let error = of_file(&path, &args(&path), &[]).err().unwrap().to_string();
+            assert!(error.ends_with(expected), "{error}");
+        }
+        let line = portcullis_deliver::checkpoint_line(&checkpoint(0));
+        std::fs::write(&path, format!("{line}\n{{\n")).unwrap();
+        let checked = of_file(&path, &args(&path), &[]).unwrap();
+        assert!(checked.others[0].starts_with("line 2: EOF while parsing an object; this is neither"), "{:?}", checked.others);
     }
 
     #[test]
     fn what_was_found_is_told_with_every_problem() {
-        let report =
-            Report { first: 4, last: 9, signed_to: 7, checkpoints: 2, key: Some("k".into()), ..Report::default() };
-        let good = Checked { report, others: Vec::new() };
+        let keys = vec!["k".to_owned(), "l".to_owned()];
+        let report = Report { first: 4, last: 9, signed_to: 7, checkpoints: 2, keys, ..Report::default() };
+        let compared = Compared { hold: 2, unknown: 1, problems: Vec::new() };
+        let good = Checked { report, pruned: 3, recordings: Some(compared), ..Checked::default() };
         let expected = "\
 events       4 to 9
+pruned       events 1 to 3 were removed
 checkpoints  2 hold
 signed       up to event 7
              events 8 to 9 are chained, and nobody has signed them yet
+recordings   2 hold, 1 in the directory are unknown to the log
 key          k
+             l
 problems     none
 ";
         assert_eq!((good.words().as_str(), good.is_good()), (expected, true));
@@ -344,5 +382,41 @@ problems     none
             bad.words()
         );
         assert!(!bad.is_good() && bad.json().contains("the recording \\u202e is missing"), "{}", bad.json());
+    }
+
+    #[test]
+    fn many_problems_are_counted_and_all_are_in_the_json() {
+        let problems = (1..=30).map(Problem::Changed).collect();
+        let checked = Checked { report: Report { problems, more: 5, ..Report::default() }, ..Checked::default() };
+        let words = checked.words();
+        assert!(words.contains("problems     35\n  event 1 ") && words.ends_with("\n  and 15 more\n"), "{words}");
+        assert!(!words.contains("event 21 ") && checked.json().contains("event 30 "), "{words}");
+    }
+
+    #[test]
+    fn checkpoints_that_are_all_by_another_key_are_one_problem() {
+        let untrusted = |number| Problem::Untrusted(number, "k".into());
+        let report = |checkpoints| {
+            let problems = vec![untrusted(0), Problem::Baseless(1), untrusted(5)];
+            Checked::new(Report { first: 1, last: 9, checkpoints, problems, ..Report::default() }, None)
+        };
+        let (foreign, mixed) = (report(0), report(1));
+        assert_eq!(foreign.told().len(), 2);
+        assert_eq!(foreign.told()[0], "the checkpoints are by k: is that the right gateway and key?");
+        assert_eq!(mixed.told().len(), 3);
+        assert!(foreign.hints.is_empty() && mixed.words().ends_with("which holds all of them\n"), "{}", mixed.words());
+    }
+
+    #[test]
+    fn events_without_checkpoints_are_told_where_those_belong() {
+        let dir = crate::config::scratch("events-only");
+        let (path, elsewhere) = (dir.join("events.jsonl"), dir.join("checkpoints.jsonl"));
+        let event = r#"{"type":"event","number":1,"at_ms":1,"event":{"kind":"close","subject":{"session":"s","principal":"p","target":"t"},"reason":"r"},"encoded":"AA==","hash":"00"}"#;
+        std::fs::write(&path, event).unwrap();
+        let checked = of_file(&path, &args(&path), &[]).unwrap();
+        assert!(checked.is_baseless() && checked.words().ends_with("hint         give the checkpoints with `--checkpoints`\n"), "{}", checked.words());
+        std::fs::write(&elsewhere, portcullis_deliver::checkpoint_line(&checkpoint(0))).unwrap();
+        let args = Verify { checkpoints: Some(elsewhere), ..args(&path) };
+        assert!(of_file(&path, &args, &[]).unwrap().hints.is_empty());
     }
 }

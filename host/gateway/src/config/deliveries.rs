@@ -25,7 +25,21 @@ type Place<'a> = &'a dyn Fn(&str) -> Vec<Step>;
 /// Where the audit's events and checkpoints go.
 pub(super) fn sinks(file: &File, base: &Path, report: &mut Report) -> Vec<Sink> {
     let sinks = file.audit.sinks.iter().enumerate();
-    sinks.filter_map(|(i, item)| sink(item, &|key| at!["audit", "sink", i, key], base, report)).collect()
+    let sinks: Vec<_> =
+        sinks.filter_map(|(i, item)| Some((i, sink(item, &|key| at!["audit", "sink", i, key], base, report)?))).collect();
+    for (i, sink) in &sinks {
+        if let Destination::File(path) = &sink.to {
+            directory(path, &base.join(&file.data_dir), at!["audit", "sink", *i, "to"], report);
+        }
+    }
+    sinks.into_iter().map(|(_, sink)| sink).collect()
+}
+
+/// Reports a file that could not be made where it is to be. The gateway makes its own directory before.
+fn directory(file: &Path, data_dir: &Path, place: Vec<Step>, report: &mut Report) {
+    let Some(dir) = file.parent().filter(|dir| *dir != data_dir && !dir.is_dir()) else { return };
+    let shown = dir.display();
+    report.error(place, format!("there is no directory {shown}"), &format!("mkdir -p {shown}"));
 }
 
 fn sink(sink: &model::Sink, place: Place<'_>, base: &Path, report: &mut Report) -> Option<Sink> {

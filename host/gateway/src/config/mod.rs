@@ -25,6 +25,7 @@ use portcullis_store::SigningKey;
 use rustls::RootCertStore;
 use rustls::sign::CertifiedKey;
 use secrecy::zeroize::Zeroizing;
+use sha2::{Digest, Sha256};
 
 pub(crate) use model::{
     Audit, Durability, File, LogFormat, OnFailure, OnLimit, PolicyMode, Record, Recordings, Role, TargetTls,
@@ -157,6 +158,16 @@ pub(crate) fn load(path: &Path, watched: &mut BTreeSet<PathBuf>) -> Result<Loade
 }
 
 impl Loaded {
+    /// What the audit keeps of it: the digest of the file, and each target with its policies.
+    pub(crate) fn digest(&self) -> String {
+        let targets = self.file.targets.iter().map(|target| match target.policies.as_slice() {
+            [] => format!("target {}: no policies", target.name),
+            policies => format!("target {}: {}", target.name, policies.join(" > ")),
+        });
+        let sha256 = portcullis_verdict::text::hex(&Sha256::digest(self.text.as_bytes()));
+        format!("the file's SHA-256 is {sha256}; {}", targets.collect::<Vec<_>>().join("; "))
+    }
+
     /// The refusal for policies that the engine will not load, each at its place in the file.
     pub(crate) fn refuse(&self, errors: &[LoadError]) -> Refused {
         let mut report = Report::new(&self.path, &self.text);

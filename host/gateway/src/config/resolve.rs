@@ -21,6 +21,9 @@ use super::tls;
 /// The fewest bytes of a masking key.
 const MIN_KEY_BYTES: usize = 32;
 
+/// A token with fewer bytes may be guessed.
+const MIN_TOKEN_BYTES: usize = 16;
+
 /// Users, targets and limits.
 pub(super) fn proxy(file: &File, base: &Path, report: &mut Report) -> Config {
     let users = file.users.iter().map(|user| (user.name.clone(), self::user(user))).collect();
@@ -124,7 +127,13 @@ pub(super) fn admin_tls(file: &File, base: &Path, report: &mut Report) -> Option
     warn_if_open(&tls.key, base, &place("key"), report);
     let key = tls.key.bytes(base).map_err(|why| report.error(place("key"), why, "")).ok()?;
     let certified = tls::certified(&base.join(&tls.certificate), &key);
-    certified.map_err(|why| report.error(place("certificate"), why, "")).ok()
+    let certified = certified.map_err(|why| report.error(place("certificate"), why, "")).ok()?;
+    if tls::is_authority(&certified) {
+        let hint = "make one with `basicConstraints=CA:FALSE`, signed by an authority";
+        let message = "this certificate is an authority's own: clients such as `portcullis` do not accept it for a server";
+        report.warn(place("certificate"), message, hint);
+    }
+    Some(certified)
 }
 
 /// The key that signs the log, if the file names one.
@@ -145,6 +154,11 @@ pub(super) fn tokens(file: &File, base: &Path, report: &mut Report) -> Vec<Admin
             (Some(reference), None) => {
                 warn_if_open(reference, base, &place, report);
                 match reference.text(base) {
+                    Ok(text) if text.len() < MIN_TOKEN_BYTES => {
+                        let message = format!("the token of `{}` has less than {MIN_TOKEN_BYTES} bytes", token.name);
+                        report.warn(place, message, "make a random one: openssl rand -hex 32");
+                        Sha256::digest(text.as_bytes()).into()
+                    }
                     Ok(text) => Sha256::digest(text.as_bytes()).into(),
                     Err(why) => {
                         report.error(place, why, "");

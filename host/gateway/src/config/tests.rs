@@ -60,15 +60,19 @@ fn load_text(text: &str) -> Result<Loaded, Refused> {
     std::fs::write(dir.join("gate/policy.toml"), manifest).unwrap();
     std::fs::write(dir.join("gate/gate.wasm"), b"\0asm\x0d\0\x01\0").unwrap();
     for secret in ["password", "token"] {
-        std::fs::write(dir.join(secret), format!("{secret} s3cret\n")).unwrap();
+        std::fs::write(dir.join(secret), format!("{secret} s3cret s3cret\n")).unwrap();
         std::fs::set_permissions(dir.join(secret), PermissionsExt::from_mode(0o600)).unwrap();
     }
     let certified = rcgen::generate_simple_self_signed(["gate.example".to_owned()]).unwrap();
+    let mut authority = rcgen::CertificateParams::new(["gate.example".to_owned()]).unwrap();
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     let pems = [
         ("cert.pem", certified.cert.pem()),
         ("cert.key", certified.signing_key.serialize_pem()),
         ("sign.pem", SigningKey::generate().to_pem()),
         ("url", "https://chat.example/s3cret\n".into()),
+        ("short", "s3cret\n".into()),
+        ("authority.pem", authority.self_signed(&certified.signing_key).unwrap().pem()),
     ];
     for (file, text) in pems {
         std::fs::write(dir.join(file), text).unwrap();
@@ -99,7 +103,7 @@ fn a_good_configuration_is_resolved() {
     let loaded = load_text(&good()).unwrap();
     assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
     let target = &loaded.proxy.targets["shop"];
-    assert_eq!(target.password.as_ref().unwrap().expose_secret(), "password s3cret");
+    assert_eq!(target.password.as_ref().unwrap().expose_secret(), "password s3cret s3cret");
     assert_eq!(target.port, 5432);
     assert_eq!(target.column_labels, [("public.*.email".to_owned(), vec!["pii".to_owned()])]);
     assert_eq!(loaded.proxy.users["alice"].groups, ["dev"]);
@@ -107,7 +111,7 @@ fn a_good_configuration_is_resolved() {
     assert_eq!(loaded.policies[0].mode, portcullis_verdict::Mode::Monitor);
     assert!(loaded.data_dir.is_absolute() && loaded.data_dir.ends_with("data"));
     let digest: [u8; 32] =
-        sha2::Digest::finalize(<sha2::Sha256 as sha2::Digest>::new_with_prefix("token s3cret")).into();
+        sha2::Digest::finalize(<sha2::Sha256 as sha2::Digest>::new_with_prefix("token s3cret s3cret")).into();
     assert_eq!(loaded.tokens[0].sha256, digest);
 }
 
@@ -197,6 +201,7 @@ fn each_thing_that_is_wrong_with_what_leaves_the_gateway_is_refused() {
             "two [[approvals.webhook]] named `bob-chat`",
         ),
         (outward("https://siem.example", "http://siem.example"), "read on the way"),
+        (outward("file:audit.jsonl", "file:nowhere/audit.jsonl"), "help: mkdir -p "),
         (outward("file:audit.jsonl", "audit.jsonl"), "no place that events can go to"),
         (outward("syslog+tcp://127.0.0.1:514", "syslog+tcp://127.0.0.1"), "syslog+udp://host:port"),
         (outward("syslog+tcp", "syslog"), "no place that events can go to"),
@@ -218,6 +223,8 @@ fn each_thing_that_is_wrong_with_what_leaves_the_gateway_is_refused() {
         assert!(shown.contains(expected), "{expected}: {shown}");
         assert!(!shown.contains("hunter2") && !shown.contains("s3cret"), "{shown}");
     }
+    // The gateway makes that directory.
+    load_text(&outward("file:audit.jsonl", "file:data/audit.jsonl")).unwrap();
     // With TLS, other machines may reach the interface.
     load_text(&outward("127.0.0.1:9432", "0.0.0.0:9432")).unwrap();
     let loaded = load_text(&outward("break_glass = [\"dba\"]", "break_glass = [\"dbas\"]")).unwrap();
@@ -339,6 +346,14 @@ fn what_should_not_stay_is_warned_of() {
     assert!(briefs.iter().any(|brief| brief.ends_with("no policies: everything is allowed")), "{briefs:?}");
     assert!(briefs.iter().any(|brief| brief.ends_with("no target uses policy `gate`")), "{briefs:?}");
 
+    for (text, expected) in [
+        (with("file:token", "file:short"), "the token of `bob` has less than 16 bytes"),
+        (outward("\"cert.pem\"\nkey", "\"authority.pem\"\nkey"), "certificate is an authority's own"),
+    ] {
+        let loaded = load_text(&text).unwrap();
+        assert!(loaded.warnings.len() == 1 && loaded.warnings[0].brief.contains(expected), "{:?}", loaded.warnings);
+    }
+
     let dir = scratch("open");
     std::fs::write(dir.join("secret"), "s").unwrap();
     std::fs::set_permissions(dir.join("secret"), PermissionsExt::from_mode(0o644)).unwrap();
@@ -374,15 +389,17 @@ fn the_schema_is_checked_in() {
     assert!(checked_in == schema(), "docs/config.schema.json is out of date; run: {way}");
 }
 
-/// The example is checked against everything that it does not need built components or the environment for.
+/// The examples are checked against everything that they do not need built components, certificates or the environment for.
 #[test]
-fn the_quickstart_is_good() {
-    let path = crate_dir().join("../../examples/quickstart/portcullis.toml");
-    let text = std::fs::read_to_string(&path).unwrap();
-    let file: File = toml::from_str(&text).unwrap();
-    let mut report = Report::new(&path, &text);
-    check::check(&file, &mut report);
-    assert!(report.errors.is_empty() && report.warnings.is_empty(), "{:?} {:?}", report.errors, report.warnings);
+fn the_examples_are_good() {
+    for example in ["quickstart", "evidence"] {
+        let path = crate_dir().join("../../examples").join(example).join("portcullis.toml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let file: File = toml::from_str(&text).unwrap();
+        let mut report = Report::new(&path, &text);
+        check::check(&file, &mut report);
+        assert!(report.errors.is_empty() && report.warnings.is_empty(), "{:?} {:?}", report.errors, report.warnings);
+    }
 }
 
 /// Where cargo runs tests: several checkouts may share one directory of built programs, so the place is not built in.

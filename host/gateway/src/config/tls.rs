@@ -54,6 +54,12 @@ pub(crate) fn certified(chain: &Path, key: &[u8]) -> Result<Arc<CertifiedKey>, S
     }
 }
 
+/// Whether a certificate says that it is an authority's, as `openssl req -x509` makes it unless told otherwise.
+pub(crate) fn is_authority(certified: &CertifiedKey) -> bool {
+    let read = certified.cert.first().and_then(|der| x509_parser::parse_x509_certificate(der).ok());
+    read.is_some_and(|(_, certificate)| certificate.is_ca())
+}
+
 /// A listener's side of TLS.
 pub(crate) fn server(
     certificate: Arc<Certificate>,

@@ -17,7 +17,7 @@ pub(crate) fn approvals(views: &[ApprovalView]) -> String {
             safe(&view.target),
             progress(view),
             waits(view).into(),
-            time(view.expires_ms),
+            if view.state == ApprovalState::Open { time(view.expires_ms) } else { "-".into() },
             snippet(&view.text),
         ]
     };
@@ -49,9 +49,14 @@ pub(crate) fn approval(view: &ApprovalView) -> String {
     line("who", &view.principal);
     line("target", &view.target);
     line("session", &format!("{}, command {}", view.session, view.sequence));
-    line("waiting", if view.waiting { "a client waits for it now" } else { "no client waits for it now" });
+    let is_open = view.state == ApprovalState::Open;
+    if is_open {
+        line("waiting", if view.waiting { "a client waits for it now" } else { "no client waits for it now" });
+    }
     line("opened", &time(view.opened_ms));
-    line("until", &until(view));
+    if is_open || (view.state == ApprovalState::Approved && is_reusable(view)) {
+        line(if is_open { "until" } else { "serves" }, &until(view));
+    }
     if let Some(reason) = &view.reason {
         line("reason", reason);
     }
@@ -84,18 +89,27 @@ fn state(view: &ApprovalView) -> String {
 }
 
 fn waits(view: &ApprovalView) -> &'static str {
-    if view.waiting { "yes" } else { "no" }
+    match (view.state, view.waiting) {
+        (ApprovalState::Open, true) => "yes",
+        (ApprovalState::Open, false) => "no",
+        _ => "-",
+    }
 }
 
-/// Until when it is open, and what for.
+/// Whether a grant of it serves later commands, too.
+fn is_reusable(view: &ApprovalView) -> bool {
+    view.demands.iter().all(|demand| demand.terms.reuse == Reuse::SameCommand)
+}
+
+/// Until when it is open or serves, and what for.
 fn until(view: &ApprovalView) -> String {
-    let same = view.demands.iter().all(|demand| demand.terms.reuse == Reuse::SameCommand);
-    let serves = if same { "the same command of the same principal" } else { "this command, once" };
     let time = time(view.expires_ms);
-    match view.state {
-        ApprovalState::Open => format!("{time}; granted, it serves {serves}{}", if same { " until then" } else { "" }),
-        ApprovalState::Approved if same => format!("{time} it serves {serves}"),
-        _ => time,
+    match (view.state, is_reusable(view)) {
+        (ApprovalState::Open, true) => {
+            format!("{time}; granted, it serves the same command of the same principal until then")
+        }
+        (ApprovalState::Open, false) => format!("{time}; granted, it serves this command, once"),
+        _ => format!("the same command of the same principal until {time}"),
     }
 }
 
@@ -174,6 +188,17 @@ what would run:
     }
 
     #[test]
+    fn nobody_waits_for_what_has_ended() {
+        let ended = |state, reuse| approval(&ApprovalView { state, waiting: false, ..view(reuse) });
+        for told in [ended(ApprovalState::Denied, Reuse::SameCommand), ended(ApprovalState::Approved, Reuse::Once)] {
+            assert!(!told.contains("\nwaiting") && !told.contains("\nuntil") && !told.contains("\nserves"), "{told}");
+        }
+        let serves = "\nserves    the same command of the same principal until 2023-11-14 22:14:20Z\n";
+        let told = ended(ApprovalState::Approved, Reuse::SameCommand);
+        assert!(told.contains(serves) && !told.contains("\nuntil"), "{told}");
+    }
+
+    #[test]
     fn broken_glass_cannot_be_overlooked() {
         let state = ApprovalState::Approved;
         let decided = Some("approved by eve: orders are stuck".into());
@@ -188,11 +213,13 @@ what would run:
     #[test]
     fn the_table_tells_for_whom_a_client_waits() {
         let left = ApprovalView { waiting: false, ..view(Reuse::SameCommand) };
-        let told = approvals(&[view(Reuse::Once), left]);
+        let ended = ApprovalView { state: ApprovalState::Expired, waiting: false, ..view(Reuse::Once) };
+        let told = approvals(&[view(Reuse::Once), left, ended]);
         let expected = "\
-ID    STATE  WHO    TARGET  APPROVED  WAITING  UNTIL                 COMMAND
-k7wz  open   alice  shop    1/2       yes      2023-11-14 22:14:20Z  DROP TABLE orders;…
-k7wz  open   alice  shop    1/2       no       2023-11-14 22:14:20Z  DROP TABLE orders;…
+ID    STATE    WHO    TARGET  APPROVED  WAITING  UNTIL                 COMMAND
+k7wz  open     alice  shop    1/2       yes      2023-11-14 22:14:20Z  DROP TABLE orders;…
+k7wz  open     alice  shop    1/2       no       2023-11-14 22:14:20Z  DROP TABLE orders;…
+k7wz  expired  alice  shop    1/2       -        -                     DROP TABLE orders;…
 ";
         assert_eq!(told, expected);
     }

@@ -107,7 +107,7 @@ fn answered(out: &mut String, answer: &AnswerRecord) {
     }
 }
 
-/// What the host read in a text: what it may do, and to what.
+/// What the host read in a text: what it can effect, and on what.
 fn read(facts: &Facts) -> String {
     let statements = match &facts.sql {
         Ok(statements) => statements,
@@ -116,7 +116,10 @@ fn read(facts: &Facts) -> String {
     let verbs: Vec<&str> = statements.iter().map(|statement| statement.verb.as_str()).collect();
     let relations = statements.iter().flat_map(|statement| &statement.relations).map(relation);
     let relations: Vec<String> = relations.collect();
-    let mut parts = vec![safe(&verbs.join("; ")), format!("may {}", effects(facts.effects()))];
+    let mut parts = vec![safe(&verbs.join("; "))];
+    if !facts.effects().is_empty() {
+        parts.push(format!("effects: {}", effects(facts.effects())));
+    }
     if !relations.is_empty() {
         parts.push(relations.join(", "));
     }
@@ -128,12 +131,15 @@ fn relation(relation: &Relation) -> String {
         "" => relation.name.clone(),
         schema => format!("{schema}.{}", relation.name),
     };
-    format!("{} ({})", safe(&name), effects(relation.effects))
+    match effects(relation.effects) {
+        none if none.is_empty() => safe(&name),
+        effects => format!("{} ({effects})", safe(&name)),
+    }
 }
 
 fn effects(effects: Effects) -> String {
     let names: Vec<String> = effects.iter_names().map(|(name, _)| name.to_lowercase().replace('_', "-")).collect();
-    if names.is_empty() { "do nothing".into() } else { names.join(", ") }
+    names.join(", ")
 }
 
 fn finished(finish: &FinishEvent) -> String {
@@ -144,7 +150,8 @@ fn finished(finish: &FinishEvent) -> String {
     };
     // Policies that only looked are named in the event all the same.
     let by = if *masked == 0 || masked_by.is_empty() { String::new() } else { format!(" by {}", safe(&masked_by.join(", "))) };
-    format!("#{sequence} {how}; {rows} rows, {bytes} bytes, {masked} masked cells{by}, {}\n", millis(*micros))
+    let (rows, bytes, masked) = (count(*rows, "row"), count(*bytes, "byte"), count(*masked, "masked cell"));
+    format!("#{sequence} {how}; {rows}, {bytes}, {masked}{by}, {}\n", millis(*micros))
 }
 
 fn approved(event: &ApprovalEvent) -> String {
@@ -164,7 +171,8 @@ fn recorded(event: &RecordingEvent) -> String {
         // It has just begun.
         let _ = writeln!(out, "  {}", safe(file));
     } else {
-        let _ = writeln!(out, "  {}, {entries} entries, {bytes} bytes", safe(file));
+        let entries = if *entries == 1 { "1 entry".into() } else { format!("{entries} entries") };
+        let _ = writeln!(out, "  {}, {entries}, {}", safe(file), count(*bytes, "byte"));
         let _ = writeln!(out, "  sha256 {}", safe(sha256));
     }
     out
@@ -175,6 +183,10 @@ fn happened(event: &SystemEvent) -> String {
     let by = if by.is_empty() { String::new() } else { format!(" by {}", safe(by)) };
     let detail = if detail.is_empty() { String::new() } else { format!(": {}", safe(detail)) };
     format!("gateway: {}{by}{detail}\n", safe(what))
+}
+
+fn count(number: u64, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 fn millis(micros: u64) -> String {
@@ -249,7 +261,7 @@ mod tests {
                         | FROM orders\\u{1b}[0m
                         $1 = | 17\\u{1b}
                         ran instead: | SELECT 1
-                        DELETE · may read, write · public.orders (write), x\\u{1b} (read)
+                        DELETE · effects: read, write · public.orders (write), x\\u{1b} (read)
                         reason given: ticket 4711
                         why: not here
                         no-destructive-sql (monitor) said deny: DELETE without WHERE
@@ -259,6 +271,24 @@ mod tests {
 2023-11-14 22:13:20Z  #7 done: SELECT 3; 3 rows, 30 bytes, 2 masked cells by hide, hash, 1.5 ms
 ";
         assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn one_is_not_many_and_nothing_is_not_told() {
+        let finish = FinishEvent {
+            subject: subject("s", "ann", "shop"),
+            sequence: 8,
+            tag: "SHOW".into(),
+            rows: 1,
+            bytes: 1,
+            masked: 1,
+            masked_by: vec![],
+            micros: 0,
+            error: None,
+        };
+        assert_eq!(finished(&finish), "#8 done: SHOW; 1 row, 1 byte, 1 masked cell, 0.0 ms\n");
+        let statement = SqlStatement { verb: "SHOW".into(), ..SqlStatement::default() };
+        assert_eq!(read(&Facts { fingerprint: "f".into(), sql: Ok(vec![statement]) }), "SHOW");
     }
 
     #[test]

@@ -276,7 +276,10 @@ impl Reading {
         let is_unknown = |s: &SqlStatement| {
             // The name of a setting of the server's own has no dot.
             let shows = s.verb == "SHOW" && !statement.text.contains('.');
-            let plain = (shows || PLAIN_VERBS.contains(&s.verb.as_str())) && !s.effects.contains(Effects::OPAQUE);
+            // What begins or ends a transaction has no result.
+            let silent = s.effects == Effects::TRANSACTION;
+            let plain =
+                (shows || silent || PLAIN_VERBS.contains(&s.verb.as_str())) && !s.effects.contains(Effects::OPAQUE);
             !plain || s.functions.iter().any(is_foreign)
         };
         if statements.iter().any(is_unknown) {

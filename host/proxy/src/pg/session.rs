@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use portcullis_verdict as verdict;
 use portcullis_verdict::{
-    Column, ColumnPlan, Command, Denial, Effects, Event as AuditEvent, FinishEvent, Kind, Permit, Relation, ResultSet,
-    RowPlan, Snapshot, SqlStatement, Statement, Stats,
+    Column, ColumnPlan, Command, Denial, Effects, Event as AuditEvent, FinishEvent, Kind, NOT_SENT, Permit, Relation,
+    ResultSet, RowPlan, Snapshot, SqlStatement, Statement, Stats,
 };
 use portcullis_wire::pg::frame::{put, put_cstr};
 use portcullis_wire::pg::message::Fault;
@@ -392,7 +392,7 @@ impl Session {
             let (editor, masked_by) = (None, Vec::new());
             self.under_way.push_back(UnderWay { command, statement, snapshot, edits, editor, masked_by, started });
         } else if executes {
-            self.unsent(&command);
+            self.unsent(&command, "the batch that it belongs to has failed");
         }
     }
 
@@ -403,12 +403,13 @@ impl Session {
 
     /// Refuses a command that was allowed and cannot be sent, and records that it did not run.
     fn refuse_command(&mut self, command: &Command, fault: Fault) {
+        let why = fault.message.clone();
         self.deny(command, fault);
-        self.unsent(command);
+        self.unsent(command, &why);
     }
 
-    fn unsent(&self, command: &Command) {
-        let (sequence, error) = (command.sequence, Some("not sent".to_owned()));
+    fn unsent(&self, command: &Command, why: &str) {
+        let (sequence, error) = (command.sequence, Some(format!("{NOT_SENT}: {why}")));
         let (tag, masked_by) = (String::new(), Vec::new());
         self.pipeline.record(|subject| {
             let (rows, bytes, masked, micros) = (0, 0, 0, 0);

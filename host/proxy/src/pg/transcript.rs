@@ -59,9 +59,9 @@ impl Transcript {
         self.on
     }
 
-    /// Whether results are recorded, so that [`Transcript::columns`] has to be told.
+    /// Whether somebody gets results, so that [`Transcript::columns`] has to be told.
     pub(crate) fn wants_results(&self) -> bool {
-        self.level == RecordLevel::Results
+        self.level == RecordLevel::Results && self.pen.is_used()
     }
 
     /// Somebody watches from now on.
@@ -127,20 +127,26 @@ impl Transcript {
         self.stopped.is_some()
     }
 
-    /// Why the recording has stopped; once.
+    /// Why the recording has stopped; once. From then on there is no recording.
     pub(crate) fn take_stopped(&mut self) -> Option<String> {
-        self.stopped.take()
+        let why = self.stopped.take()?;
+        self.pen.recorder = None;
+        Some(why)
     }
 
     /// Rests until somebody watches again.
     fn pause(&mut self) {
-        if self.pen.recorder.is_none() && self.pen.watchers.is_none() {
-            (self.on, self.tap, self.broken) = (false, None, None);
+        if !self.pen.is_used() {
+            (self.on, self.tap, self.broken, self.pen.announced) = (false, None, None, None);
         }
     }
 }
 
 impl Pen {
+    fn is_used(&self) -> bool {
+        self.recorder.is_some() || self.watchers.is_some()
+    }
+
     fn item(&mut self, item: Item<'_>) {
         match item {
             Item::Columns(shape) => self.announced = Some(shape),

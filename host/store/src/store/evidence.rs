@@ -17,7 +17,7 @@ fn append(store: &Store, event: Event) {
 }
 
 fn verify(store: &Store) -> Report {
-    let mut verifier = Verifier::new(Some(&key().public_hex()));
+    let mut verifier = Verifier::new(&[key().public_hex()]);
     verifier.checkpoint(&store.head().unwrap().origin);
     let checkpoints = store.checkpoints(0, usize::MAX).unwrap();
     checkpoints.iter().for_each(|checkpoint| verifier.checkpoint(checkpoint));
@@ -114,9 +114,19 @@ fn what_is_too_old_goes_and_the_rest_verifies() {
     assert_eq!(report.problems, []);
     assert_eq!(report.first, store.head().unwrap().base + 1);
     assert_eq!(store.session("s7", 0, 9).unwrap(), []);
-    let pruned = Filter { kind: Some("system".into()), ..Filter::default() };
-    let told = store.search(&pruned, None, 1000).unwrap().events;
-    assert!(told.iter().any(|e| matches!(&e.event, Event::System(SystemEvent { what, .. }) if what == "pruned")));
+    let pruned = Filter { kind: Some("system".into()), text: Some("pruned".into()), ..Filter::default() };
+    let told = loop {
+        // It is told once, at the end of all.
+        let told = store.search(&pruned, None, 1000).unwrap().events;
+        match told.as_slice() {
+            [] => append(&store, command("late", 1)),
+            _ => break told,
+        }
+        store.flush().unwrap();
+    };
+    assert_eq!(told.len(), 1);
+    let Event::System(SystemEvent { detail, .. }) = &told[0].event else { panic!() };
+    assert!(detail.starts_with("events 1 to "), "{detail}");
     assert!(store.sessions(None, 9).unwrap().is_empty(), "their openings are gone");
     store.close();
     let (store, _) = disk.store(eager());
@@ -391,19 +401,19 @@ fn a_file_is_verified_without_a_gateway_and_without_a_change() {
     let store = Store::open(&path, eager(), key(), Arc::default()).unwrap();
     (0..500).for_each(|n| append(&store, finish("s", n)));
     store.flush().unwrap();
-    assert!(matches!(crate::verify_file(&path, None, &[], |_| {}), Err(StoreError::InUse { .. })));
+    assert!(matches!(crate::verify_file(&path, &[], &[], |_| {}), Err(StoreError::InUse { .. })));
     let crashed = dir.file("crashed.redb");
     std::fs::copy(&path, &crashed).unwrap();
     store.close();
     for path in [&path, &crashed] {
         let before = std::fs::read(path).unwrap();
-        let report = crate::verify_file(path, Some(&key().public_hex()), &[], |_| {}).unwrap();
+        let report = crate::verify_file(path, &[key().public_hex()], &[], |_| {}).unwrap();
         assert_eq!((report.problems, report.last), (vec![], 500));
         assert_eq!(std::fs::read(path).unwrap(), before);
     }
     let later = key().checkpoint(&[0; 16], 900, 1, &[0; 32]);
-    assert!(!crate::verify_file(&path, None, &[later], |_| {}).unwrap().problems.is_empty());
-    assert!(matches!(crate::verify_file(&dir.file("none"), None, &[], |_| {}), Err(StoreError::Io { .. })));
+    assert!(!crate::verify_file(&path, &[], &[later], |_| {}).unwrap().problems.is_empty());
+    assert!(matches!(crate::verify_file(&dir.file("none"), &[], &[], |_| {}), Err(StoreError::Io { .. })));
 }
 
 /// One byte after the other: the answer is a refusal or a problem, or the byte is one that nothing depends on. The log's events are never
@@ -416,7 +426,7 @@ fn a_file_edited_anywhere_never_tells_another_story() {
     (0..100).for_each(|n| append(&store, command("s", n)));
     store.close();
     let mut story = Vec::new();
-    crate::verify_file(&path, None, &[], |event| story.push(event.clone())).unwrap();
+    crate::verify_file(&path, &[], &[], |event| story.push(event.clone())).unwrap();
     assert_eq!(story.len(), 100);
     let whole = std::fs::read(&path).unwrap();
     let edited = dir.file("edited.redb");
@@ -427,7 +437,7 @@ fn a_file_edited_anywhere_never_tells_another_story() {
         bytes[*at] ^= 0x20;
         std::fs::write(&edited, &bytes).unwrap();
         let mut told = Vec::new();
-        let found = crate::verify_file(&edited, Some(&key().public_hex()), &[], |event| told.push(event.clone()));
+        let found = crate::verify_file(&edited, &[key().public_hex()], &[], |event| told.push(event.clone()));
         match found {
             Ok(report) if report.problems.is_empty() => assert_eq!(told, story, "the byte at {at}"),
             _ => problems += 1,
@@ -458,6 +468,25 @@ fn commands_go_on_without_an_audit_where_the_configuration_says_so_and_that_is_t
     let Event::System(told) = &told[0].event else { panic!() };
     assert!(told.detail.starts_with("7 events") && told.detail.contains("went on"), "{}", told.detail);
     assert_eq!(verify(&store).problems, []);
+}
+
+/// With another key the log goes on; it takes both to verify it.
+#[test]
+fn another_key_is_told_and_both_verify() {
+    let dir = TempDir::new();
+    let path = dir.file("store.redb");
+    let other = SigningKey::generate();
+    let (first, second) = (key().public_hex(), other.public_hex());
+    for key in [key(), other] {
+        let store = Store::open(&path, eager(), key, Arc::default()).unwrap();
+        (0..9).for_each(|n| append(&store, command("s", n)));
+        store.close();
+    }
+    let mut told = Vec::new();
+    let report = crate::verify_file(&path, &[first.clone(), second], &[], |event| told.push(event.clone())).unwrap();
+    assert_eq!((report.problems, report.signed_to), (vec![], report.last));
+    assert!(told.iter().any(|e| matches!(&e.event, Event::System(e) if e.what == "key-changed")));
+    assert!(!crate::verify_file(&path, &[first], &[], |_| {}).unwrap().problems.is_empty());
 }
 
 /// What was changed while nobody looked is told by the next start, before anything is signed on top of it.
@@ -517,6 +546,18 @@ fn cursors_are_kept() {
     store.close();
     let (store, _) = disk.store(eager());
     assert_eq!((store.cursor("siem").unwrap(), store.cursor("other").unwrap()), (Some(7), Some(8)));
+}
+
+/// Whoever asks how far the log has come can show all of it.
+#[test]
+fn a_head_is_signed_to_its_end() {
+    let (store, _) = Disk::default().store(StoreOptions { checkpoint: Duration::from_secs(3600), ..interval() });
+    for n in 1..4 {
+        append(&store, command("s", n));
+        let head = store.head().unwrap();
+        assert_eq!((head.last, head.checkpoint), (n, n));
+    }
+    assert_eq!(store.checkpoints(0, 9).unwrap().len(), 3);
 }
 
 #[tokio::test]

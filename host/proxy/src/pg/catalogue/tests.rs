@@ -93,6 +93,9 @@ fn expressions_derive_from_the_columns_that_the_text_names() {
         ("select u::text from archive.users u", "archive.users.email archive.users.id computed [pii]"),
         ("select max(address) from contacts", "public.contacts.address public.users.email computed [contact pii]"),
         ("select now()", " []"),
+        ("begin; select now(); commit", " []"),
+        ("begin; select upper(email) from public.users; commit", "public.users.email computed [contact pii]"),
+        ("begin; fetch c; commit", " computed []"),
         ("select count(*) from users", " []"),
         ("select max(hour) from clock", " computed []"),
         // Unknown: a relation, a text that cannot be read, and one that runs another.

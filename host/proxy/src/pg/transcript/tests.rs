@@ -167,19 +167,63 @@ fn the_level_of_commands_has_no_results() {
 fn a_recording_that_cannot_go_on_is_an_error_and_one_that_stops_is_told_once() {
     let mut cx = Context::from_waker(Waker::noop());
     let failed = RecordingError("the disk is full".into());
-    let notebook = Notebook {
-        says: vec![
-            Poll::Ready(Err(failed.clone())),
-            Poll::Ready(Ok(Room::Stopped("it is large enough".into()))),
-            Poll::Pending,
-        ],
-        ..Notebook::default()
-    };
-    let mut transcript = Transcript::new(Some(Box::new(notebook)), RecordLevel::Results);
+    let says = vec![Poll::Ready(Err(failed.clone())), Poll::Pending];
+    let mut transcript =
+        Transcript::new(Some(Box::new(Notebook { says, ..Notebook::default() })), RecordLevel::Results);
     assert!(transcript.poll_room(&mut cx).is_pending());
+    assert_eq!(transcript.poll_room(&mut cx), Poll::Ready(Err(failed)));
+    let (mut transcript, _log) = stopping();
     assert_eq!((transcript.poll_room(&mut cx), transcript.has_stopped()), (Poll::Ready(Ok(())), true));
     assert_eq!(transcript.take_stopped().as_deref(), Some("it is large enough"));
-    assert_eq!((transcript.poll_room(&mut cx), transcript.has_stopped()), (Poll::Ready(Err(failed)), false));
+    assert_eq!((transcript.poll_room(&mut cx), transcript.has_stopped()), (Poll::Ready(Ok(())), false));
+    assert_eq!(transcript.take_stopped(), None);
+}
+
+/// A recording that stops when it is asked for room, and would fail when it is asked again.
+fn stopping() -> (Transcript, Log) {
+    let says = vec![
+        Poll::Ready(Err(RecordingError("asked again".into()))),
+        Poll::Ready(Ok(Room::Stopped("it is large enough".into()))),
+    ];
+    let notebook = Notebook { says, ..Notebook::default() };
+    let log = notebook.entries.clone();
+    (Transcript::new(Some(Box::new(notebook)), RecordLevel::Results), log)
+}
+
+#[test]
+fn nothing_is_seen_for_a_recording_that_has_stopped_and_been_told_so() {
+    let mut cx = Context::from_waker(Waker::noop());
+    let (mut transcript, log) = stopping();
+    assert!(transcript.poll_room(&mut cx).is_ready());
+    assert!(transcript.is_on() && transcript.wants_results(), "the client is to be told");
+    transcript.take_stopped();
+    assert!(!transcript.wants_results());
+    transcript.see(&row(), true);
+    assert!(!transcript.is_on() && taken(&log).is_empty());
+    // Somebody may watch all the same, whose results then need their columns.
+    let watchers = broadcast::Sender::new(4);
+    let mut entries = watchers.subscribe();
+    transcript.watch(watchers);
+    assert!(transcript.is_on() && transcript.wants_results());
+    transcript.see(&row(), true);
+    transcript.see(&[row(), row()].concat(), true);
+    assert_eq!(received(&mut entries), [rows(1)]);
+}
+
+#[test]
+fn columns_of_a_result_that_nobody_sees_any_more_stand_above_no_other() {
+    let (mut transcript, entries) = watched(RecordLevel::Results);
+    transcript.see(&[], true);
+    transcript.columns(&[].into());
+    drop(entries);
+    transcript.command(1, "select");
+    transcript.see(&[], true);
+    let watchers = broadcast::Sender::new(4);
+    let mut entries = watchers.subscribe();
+    transcript.watch(watchers);
+    transcript.see(&[], true);
+    transcript.see(&complete("INSERT 0 1"), true);
+    assert_eq!(received(&mut entries), []);
 }
 
 #[test]
