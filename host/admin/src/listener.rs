@@ -20,12 +20,12 @@ use tokio_rustls::{Accept, TlsAcceptor};
 /// Connections at a time; others wait in the system's queue.
 const CONNECTIONS: usize = 64;
 
-/// A connection serves one request, and is closed after this time whatever it does, unless its answer is a stream. That is closed
-/// when its client has taken nothing for so long. A reload that takes longer goes on.
+/// A connection serves one request, and is closed after this time from its request's head on whatever it does, unless its answer is a
+/// stream. That is closed when its client has taken nothing for so long. A reload that takes longer goes on.
 const LIFETIME: Duration = Duration::from_secs(60);
 
-/// The time for a TLS handshake.
-const HANDSHAKE: Duration = Duration::from_secs(10);
+/// The time for a TLS handshake, and again for the head of the request: whoever only holds a connection does not hold it for long.
+const OPENING: Duration = Duration::from_secs(10);
 
 pub(crate) struct Bounded {
     listener: TcpListener,
@@ -52,14 +52,14 @@ impl Listener for Bounded {
         #[cfg(target_os = "linux")]
         let _ = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(LIFETIME));
         let line = Line::default();
-        let timed =
-            |limit| Timed { stream, deadline: Box::pin(tokio::time::sleep(limit)), line: line.clone(), _slot: slot };
+        let deadline = Box::pin(tokio::time::sleep(OPENING));
+        let timed = Timed { stream, deadline, line: line.clone(), _slot: slot };
         let io = match &self.tls {
             // The handshake happens when the connection's own task first reads.
-            Some(tls) => Io::Handshake(Box::new(tls.accept(timed(HANDSHAKE)))),
-            None => Io::Plain(timed(LIFETIME)),
+            Some(tls) => Io::Handshake(Box::new(tls.accept(timed))),
+            None => Io::Plain(timed),
         };
-        (Connection { io, line }, address)
+        (Connection { io, line, head: Head::default() }, address)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -91,6 +91,32 @@ impl Connected<IncomingStream<'_, Bounded>> for Line {
 pub(crate) struct Connection {
     io: Io,
     line: Line,
+    head: Head,
+}
+
+/// How much of a request's head has come: it ends with the first empty line behind another.
+#[derive(Default)]
+struct Head {
+    /// There is something in the line that was begun.
+    in_line: bool,
+    /// There was a line that is not empty: what is before it is skipped (RFC 9112 §2.2).
+    begun: bool,
+    ended: bool,
+}
+
+impl Head {
+    fn take(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            match byte {
+                b'\n' => {
+                    self.ended |= self.begun && !self.in_line;
+                    self.in_line = false;
+                }
+                b'\r' => {}
+                _ => (self.in_line, self.begun) = (true, true),
+            }
+        }
+    }
 }
 
 enum Io {
@@ -116,7 +142,7 @@ impl Connection {
             let mut tls = shaken.inspect_err(|error| {
                 tracing::debug!(%error, "a TLS handshake with the admin API has failed");
             })?;
-            tls.get_mut().0.extend();
+            tls.get_mut().0.extend(OPENING);
             self.io = Io::Tls(Box::new(tls));
         }
         Poll::Ready(match &mut self.io {
@@ -125,11 +151,28 @@ impl Connection {
             Io::Handshake(_) | Io::Ended => Err(io::ErrorKind::NotConnected.into()),
         })
     }
+
+    /// The request's head is there: its lifetime begins.
+    fn begin(&mut self) {
+        match &mut self.io {
+            Io::Plain(stream) => stream.extend(LIFETIME),
+            Io::Tls(stream) => stream.get_mut().0.extend(LIFETIME),
+            Io::Handshake(_) | Io::Ended => {}
+        }
+    }
 }
 
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_open(cx))?.poll_read(cx, buf)
+        let before = buf.filled().len();
+        ready!(ready!(self.poll_open(cx))?.poll_read(cx, buf))?;
+        if !self.head.ended {
+            self.head.take(&buf.filled()[before..]);
+            if self.head.ended {
+                self.begin();
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -171,9 +214,9 @@ impl Timed {
         }
     }
 
-    /// A whole lifetime from now on.
-    fn extend(&mut self) {
-        self.deadline.as_mut().reset(Instant::now() + LIFETIME);
+    /// So much time from now on.
+    fn extend(&mut self, time: Duration) {
+        self.deadline.as_mut().reset(Instant::now() + time);
     }
 }
 
@@ -189,7 +232,7 @@ impl AsyncWrite for Timed {
         self.check(cx)?;
         let written = Pin::new(&mut self.stream).poll_write(cx, buf);
         if self.line.outlives() && matches!(written, Poll::Ready(Ok(taken)) if taken > 0) {
-            self.extend();
+            self.extend(LIFETIME);
         }
         written
     }
@@ -206,6 +249,8 @@ impl AsyncWrite for Timed {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
@@ -216,21 +261,62 @@ mod tests {
         (listener, address)
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_connection_that_sends_nothing_is_ended() {
+    /// A connection over which this was sent and read.
+    async fn sent(bytes: &[u8]) -> (std::net::TcpStream, Connection) {
         let (mut listener, address) = listener().await;
-        let _client = std::net::TcpStream::connect(address).unwrap();
+        let mut client = std::net::TcpStream::connect(address).unwrap();
+        client.write_all(bytes).unwrap();
         let (mut connection, _) = listener.accept().await;
+        connection.read_exact(&mut vec![0; bytes.len()]).await.unwrap();
+        (client, connection)
+    }
+
+    async fn ends_after(connection: &mut Connection) -> u64 {
+        let begun = Instant::now();
         let error = connection.read_u8().await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        begun.elapsed().as_secs()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_without_a_whole_head_is_ended_soon() {
+        for bytes in ["", "\r\n\r\n\n", "GET / HTTP/1.1\r\n", "GET / HTTP/1.1\r\nHost: x\r\n\r"] {
+            let (_client, mut connection) = sent(bytes.as_bytes()).await;
+            assert_eq!(ends_after(&mut connection).await, OPENING.as_secs(), "{bytes:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_that_comes_byte_by_byte_gets_no_more_time() {
+        let (mut client, mut connection) = sent(b"GET / HTTP/1.1\r\n").await;
+        for second in 0..OPENING.as_secs() {
+            client.write_all(b"x").unwrap();
+            assert_eq!(connection.read_u8().await.unwrap(), b'x', "{second}");
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        assert_eq!(ends_after(&mut connection).await, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_has_a_lifetime_from_its_head_on() {
+        for bytes in ["GET / HTTP/1.1\r\n\r\n", "\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\nbody", "GET / HTTP/1.1\n\n"] {
+            let (_client, mut connection) = sent(bytes.as_bytes()).await;
+            assert_eq!(ends_after(&mut connection).await, LIFETIME.as_secs(), "{bytes:?}");
+        }
+        // In pieces, of which the last come late.
+        let (mut client, mut connection) = sent(b"GET / HTTP/1.1\r\nHost: x\r").await;
+        tokio::time::advance(OPENING / 2).await;
+        for piece in [&b"\n\r"[..], b"\n"] {
+            client.write_all(piece).unwrap();
+            connection.read_exact(&mut vec![0; piece.len()]).await.unwrap();
+        }
+        assert_eq!(ends_after(&mut connection).await, LIFETIME.as_secs());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_stream_outlives_others_while_its_client_takes_bytes() {
         for (outlives, written) in [(false, 3), (true, 8)] {
-            let (mut listener, address) = listener().await;
-            let _client = std::net::TcpStream::connect(address).unwrap();
-            let (mut connection, _) = listener.accept().await;
+            let (_client, mut connection) = sent(b"GET / HTTP/1.1\r\n\r\n").await;
             if outlives {
                 connection.line.outlive();
             }
@@ -245,9 +331,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_stream_whose_client_takes_nothing_is_ended() {
-        let (mut listener, address) = listener().await;
-        let _client = std::net::TcpStream::connect(address).unwrap();
-        let (mut connection, _) = listener.accept().await;
+        let (_client, mut connection) = sent(b"GET / HTTP/1.1\r\n\r\n").await;
         connection.line.outlive();
         // More than the buffers of both systems hold.
         let error = connection.write_all(&vec![0; 64 << 20]).await.unwrap_err();

@@ -61,7 +61,12 @@ impl From<ApprovalError> for Problem {
                 StatusCode::FORBIDDEN
             }
             ApprovalError::NoJustification(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            ApprovalError::TooMany(_) | ApprovalError::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
+            ApprovalError::TooMany(_)
+            | ApprovalError::TooManyOfPrincipal { .. }
+            | ApprovalError::TooLong { .. }
+            | ApprovalError::TooMuchText(_)
+            | ApprovalError::TooMuchTextOfPrincipal { .. }
+            | ApprovalError::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
         };
         Self::new(status, error.to_string())
     }

@@ -5,6 +5,8 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -133,6 +135,33 @@ enum Source {
     Checkpoints,
 }
 
+/// How far a stream has come, for those who wait for it.
+#[derive(Clone)]
+pub(crate) struct Progress {
+    source: Source,
+    /// One more than the number of the last item that was dealt with; 0 before that is known.
+    next: Arc<AtomicU64>,
+}
+
+impl Progress {
+    fn new(source: Source) -> Self {
+        Self { source, next: Arc::default() }
+    }
+
+    fn set(&self, number: u64) {
+        self.next.store(number.saturating_add(1), Ordering::Relaxed);
+    }
+
+    /// Whether everything was dealt with up to this event or checkpoint, whichever the stream is of.
+    pub(crate) fn reached(&self, event: u64, checkpoint: u64) -> bool {
+        let number = match self.source {
+            Source::Events(_) => event,
+            Source::Checkpoints => checkpoint,
+        };
+        self.next.load(Ordering::Relaxed) > number
+    }
+}
+
 /// A sequence of items with its cursor.
 pub(crate) struct Stream {
     source: Source,
@@ -141,17 +170,26 @@ pub(crate) struct Stream {
     at: Option<u64>,
     /// The checkpoint in which the chain begins, if the consumer has to see it first.
     origin: Option<Checkpoint>,
+    progress: Progress,
 }
 
 impl Stream {
     /// The log's events, with a cursor of this name.
     pub(crate) fn events(cursor: String, start: Start) -> Self {
-        Self { source: Source::Events(start), cursor, at: None, origin: None }
+        Self::new(Source::Events(start), cursor)
     }
 
     /// The log's checkpoints, with a cursor of this name.
     pub(crate) fn checkpoints(cursor: String) -> Self {
-        Self { source: Source::Checkpoints, cursor, at: None, origin: None }
+        Self::new(Source::Checkpoints, cursor)
+    }
+
+    fn new(source: Source, cursor: String) -> Self {
+        Self { source, cursor, at: None, origin: None, progress: Progress::new(source) }
+    }
+
+    pub(crate) fn progress(&self) -> Progress {
+        self.progress.clone()
     }
 
     fn is_of_events(&self) -> bool {
@@ -185,6 +223,9 @@ impl Stream {
                 at
             }
         };
+        if self.origin.is_none() {
+            self.progress.set(at);
+        }
         Ok(*self.at.insert(at))
     }
 
@@ -214,6 +255,7 @@ impl Stream {
     /// Even if the cursor cannot be kept, what was taken is not handed over again before the next start.
     fn move_to(&mut self, number: u64, services: &Services) -> Result<(), Failure> {
         (self.at, self.origin) = (Some(number), None);
+        self.progress.set(number);
         services.cursors.set_cursor(&self.cursor, number).map_err(unkept)
     }
 

@@ -14,6 +14,7 @@ mod visible;
 mod webhook;
 
 use std::convert::Infallible;
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -25,7 +26,7 @@ use portcullis_verdict::{ApprovalDesk, AuditReader, Cursors, LinkKey, Stats};
 use secrecy::SecretString;
 use tokio::sync::watch;
 
-use follow::{Consumer, Follower, Pace, Start, Stream};
+use follow::{Consumer, Follower, Pace, Progress, Start, Stream};
 pub use item::{checkpoint_line, event_line};
 pub use ocsf::ocsf;
 pub use post::tls;
@@ -85,6 +86,17 @@ pub enum Destination {
     },
 }
 
+impl Destination {
+    /// It as the configuration has it, without the parts of a URL that may hold a secret.
+    pub fn shown(&self) -> String {
+        match self {
+            Self::File(path) => format!("file:{}", path.display()),
+            Self::Syslog(address) => format!("syslog+{address}"),
+            Self::Http { url, .. } => post::shown(url).unwrap_or_else(|| "a URL that is none".into()),
+        }
+    }
+}
+
 /// Where a syslog server is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SyslogAddress {
@@ -113,6 +125,17 @@ impl FromStr for SyslogAddress {
             ("udp", Some(1..=u16::MAX)) => Ok(Self::Udp(peer.into())),
             ("tcp", Some(1..=u16::MAX)) => Ok(Self::Tcp(peer.into())),
             _ => Err(wrong()),
+        }
+    }
+}
+
+/// Writes what [`FromStr`] reads.
+impl fmt::Display for SyslogAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Udp(peer) => write!(f, "udp://{peer}"),
+            Self::Tcp(peer) => write!(f, "tcp://{peer}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
 }
@@ -188,9 +211,16 @@ pub struct Deliveries {
     stop: watch::Sender<bool>,
     threads: Vec<JoinHandle<()>>,
     ended: mpsc::Receiver<Infallible>,
+    progress: Vec<Progress>,
 }
 
 impl Deliveries {
+    /// Whether every sink and webhook has dealt with everything up to this event, if it is told of events, and up to this checkpoint, if
+    /// it is told of checkpoints. To be asked before [`Deliveries::stop`], which waits for nothing that is not yet under way.
+    pub fn caught_up(&self, last: u64, checkpoint: u64) -> bool {
+        self.progress.iter().all(|progress| progress.reached(last, checkpoint))
+    }
+
     /// Ends them. What is under way gets two seconds; a delivery that hangs longer is left to its time-out and repeated after the next start.
     pub fn stop(self) {
         self.stop.send_replace(true);
@@ -257,12 +287,14 @@ struct Starter {
 impl Starter {
     fn new(pace: Pace, services: Services) -> Self {
         let (alive, ended) = mpsc::channel();
-        let deliveries = Deliveries { stop: watch::Sender::new(false), threads: Vec::new(), ended };
+        let deliveries =
+            Deliveries { stop: watch::Sender::new(false), threads: Vec::new(), ended, progress: Vec::new() };
         Self { pace, services, alive, deliveries }
     }
 
     fn start(&mut self, name: String, streams: Vec<Stream>, consumer: Box<dyn Consumer>) -> io::Result<()> {
         let signal = follow::Signal::new(self.deliveries.stop.subscribe())?;
+        self.deliveries.progress.extend(streams.iter().map(Stream::progress));
         let follower = Follower::new(name.clone(), streams, consumer, self.services.clone(), self.pace, signal);
         let alive = self.alive.clone();
         let run = move || {

@@ -22,7 +22,7 @@ const ANSWER_BYTES: u64 = 64 << 10;
 pub(crate) struct Post {
     agent: ureq::Agent,
     uri: Uri,
-    /// The part of the address that may be shown: others can hold a secret.
+    /// [`shown`].
     shown: String,
 }
 
@@ -31,13 +31,7 @@ impl Post {
     pub(crate) fn new(url: &str, ca: Option<&[u8]>) -> Result<Self, String> {
         let wrong = || "its URL is none; write one such as https://collector.example/audit".to_owned();
         let uri: Uri = url.parse().map_err(|_| wrong())?;
-        let (Some(scheme @ ("http" | "https")), Some(host)) = (uri.scheme_str(), uri.host()) else {
-            return Err(wrong());
-        };
-        let shown = match uri.port() {
-            Some(port) => format!("{scheme}://{host}:{port}"),
-            None => format!("{scheme}://{host}"),
-        };
+        let shown = origin(&uri).ok_or_else(wrong)?;
         let mut config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             // Nothing goes where the configuration does not send it.
@@ -50,7 +44,7 @@ impl Post {
             .timeout_recv_response(Some(STEP))
             .timeout_recv_body(Some(STEP))
             .timeout_global(Some(WHOLE));
-        if scheme == "https" {
+        if uri.scheme_str() == Some("https") {
             config = config.tls_config(tls(ca)?);
         }
         Ok(Self { agent: config.build().new_agent(), uri, shown })
@@ -86,6 +80,20 @@ impl Post {
     fn unreachable(&self, error: &ureq::Error) -> Failure {
         Failure::new(format!("{} cannot be reached: {error}", self.shown))
     }
+}
+
+/// The part of a URL that may be shown: others can hold a secret. None if nothing can be posted to it.
+pub(crate) fn shown(url: &str) -> Option<String> {
+    origin(&url.parse().ok()?)
+}
+
+fn origin(uri: &Uri) -> Option<String> {
+    let scheme = uri.scheme_str().filter(|scheme| matches!(*scheme, "http" | "https"))?;
+    let host = uri.host()?;
+    Some(match uri.port() {
+        Some(port) => format!("{scheme}://{host}:{port}"),
+        None => format!("{scheme}://{host}"),
+    })
 }
 
 /// The header that carries a bearer token.

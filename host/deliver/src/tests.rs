@@ -1,5 +1,6 @@
 //! Deliveries over real sockets and files, from a log in memory.
 
+mod catching_up;
 mod fakes;
 mod file;
 mod following;

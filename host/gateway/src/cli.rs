@@ -436,6 +436,12 @@ pub(crate) struct Verify {
     /// The store of a gateway that does not run
     #[arg(long, value_name = "FILE", conflicts_with = "file")]
     pub(crate) store: Option<PathBuf>,
+    /// The file begins behind this event on purpose, as `audit export --after` makes it
+    #[arg(long, value_name = "NUMBER", requires = "file")]
+    pub(crate) after: Option<u64>,
+    /// Do not count an end that is not signed as a problem: the store of a gateway that crashed, or what a sink has taken so far
+    #[arg(long)]
+    pub(crate) allow_unsigned: bool,
     /// Check the recordings in this directory against what the audit says of them
     #[arg(long, value_name = "DIR")]
     pub(crate) recordings: Option<PathBuf>,

@@ -239,7 +239,9 @@ fn distrust(error: &rustls::Error, given: &str) -> Option<String> {
         let plain = matches!(error, rustls::Error::InvalidMessage(_));
         return plain.then(|| {
             let rest = given.strip_prefix("https://").unwrap_or(given);
-            format!("this port does not speak TLS ({given}); if your token may travel in plain text, write http://{rest}")
+            format!(
+                "this port does not speak TLS ({given}); if your token may travel in plain text, write http://{rest}"
+            )
         });
     };
     Some(match bad {

@@ -211,7 +211,11 @@ mod tests {
         assert_eq!(publish(&path, &b).unwrap(), None);
         assert_eq!((publish(&path, &a).unwrap(), text()), (Some(b.clone()), format!("{b}\n{a}\n")));
         std::fs::write(&path, format!("junk\u{fffd}\n{b}")).unwrap();
-        assert_eq!((publish(&path, &a).unwrap(), text()), (Some(b.clone()), format!("{b}\n{a}\n")), "what is no key goes");
+        assert_eq!(
+            (publish(&path, &a).unwrap(), text()),
+            (Some(b.clone()), format!("{b}\n{a}\n")),
+            "what is no key goes"
+        );
     }
 
     #[test]

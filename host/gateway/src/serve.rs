@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use portcullis_admin::{Admin, Tokens};
@@ -15,13 +15,16 @@ use portcullis_proxy::{Parts, PgListener, Proxy};
 use portcullis_recording::Directory;
 use portcullis_store::{Retention, Store, StoreOptions};
 use portcullis_verdict::mask::HashKey;
-use portcullis_verdict::{AuditSink, Event, LinkKey, Stats, SystemEvent};
+use portcullis_verdict::{AuditReader, AuditSink, Event, LinkKey, Stats, SystemEvent};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch::Receiver;
 
 use crate::config::{self, Certificate, Durability, File, Loaded, OnFailure, OnLimit, Recordings};
 use crate::watch::Watch;
 use crate::{admin, keys, log, summary};
+
+/// The longest that a stop waits for deliveries to come to the end of the log.
+const CATCH_UP: Duration = Duration::from_secs(2);
 
 /// Between two looks at the files.
 const LOOK: Duration = Duration::from_secs(1);
@@ -111,7 +114,8 @@ async fn run(path: PathBuf, mut loaded: Loaded, watch: Watch) -> anyhow::Result<
     let close = move || {
         // In this order: what each still has to say is recorded, delivered and kept by those after it.
         recordings.close();
-        tell(&store, "stopped", "");
+        store.stop();
+        catch_up(&store, &deliveries);
         deliveries.stop();
         store.close();
     };
@@ -200,6 +204,16 @@ fn open_recordings(loaded: &Loaded, store: &Arc<Store>, stats: &Arc<Stats>) -> a
     let path = loaded.data_dir.join("recordings");
     let opened = Directory::open(&path, options, store.clone(), stats.clone());
     opened.with_context(|| format!("the directory of recordings {} cannot be opened", path.display()))
+}
+
+/// Lets what is delivered off the host come to the end of the log, which is signed for that, as far as the other side takes it soon.
+fn catch_up(store: &Store, deliveries: &Deliveries) {
+    let deadline = Instant::now() + CATCH_UP;
+    // A log that cannot be read has been complained of.
+    let Ok(head) = store.head() else { return };
+    while !deliveries.caught_up(head.last, head.checkpoint) && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// Keeps in the audit what happens to the gateway as a whole.

@@ -40,9 +40,9 @@ pub(crate) fn summary(loaded: &Loaded) -> String {
         line("policy", format!("{} from {} ({mode})", policy.name, policy.package.display()));
     }
     line("audit", audit(&file.audit));
-    for sink in &file.audit.sinks {
-        // A query may hold a secret.
-        line("sink", format!("{} to {}", sink.name, sink.to.split('?').next().unwrap_or_default()));
+    for sink in &loaded.sinks {
+        // Its path or query may hold a secret.
+        line("sink", format!("{} to {}", sink.name, sink.to.shown()));
     }
     for webhook in &file.approvals.webhooks {
         // Not where to: whoever knows some services' URLs may write there.

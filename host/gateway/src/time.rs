@@ -73,7 +73,8 @@ mod tests {
         assert_eq!(shown(1_700_000_000_000), "2023-11-14 22:13:20Z");
         assert_eq!(instant(&shown(1_700_000_000_000)), Ok(1_700_000_000_000), "what is shown can be given back");
         assert!(instant("1h").unwrap() > instant("2h").unwrap());
-        for junk in ["", "yesterday", "2023-11", "2023-11-32", "2023-11-14+01:00", "2023-11-14T25:00:00Z", "1900-01-01"] {
+        for junk in ["", "yesterday", "2023-11", "2023-11-32", "2023-11-14+01:00", "2023-11-14T25:00:00Z", "1900-01-01"]
+        {
             assert!(instant(junk).is_err(), "{junk}");
         }
     }

@@ -4,7 +4,7 @@
 //! reviewer, client, clock and shutdown race for nothing else. The outcome is handed to the waiting commands once it is durable.
 //!
 //! Most requests live as long as their client waits. One whose every demand may be reused outlives it: clients come and go, and restarts
-//! pass, until people decide or its time is up.
+//! pass, until people decide or its time is up. Since leaving them open costs nothing, nobody may have more than a share.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -18,13 +18,19 @@ use portcullis_verdict::{
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::file::File;
+use crate::file::{File, LIST_BYTES};
 use crate::queue::{Item, Queue, Refused};
 use crate::request::{self, Key, Record};
 use crate::start::STOPPED;
 
 /// What an identifier is written in: no letter that could be read as a digit.
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+
+/// The most memory for the commands of all open requests, in bytes.
+const OPEN_BYTES: usize = 64 << 20;
+
+/// Each principal may have this part of the open requests, and of their memory.
+const SHARE: usize = 10;
 
 const BROKEN_GLASS: &str = "broken-glass";
 const EXPIRED: &str = "nobody decided in time";
@@ -54,6 +60,8 @@ struct Entry {
     outcome: watch::Sender<Option<ApprovalOutcome>>,
     /// Clients that wait.
     waiting: usize,
+    /// The memory of its texts.
+    weight: usize,
 }
 
 type Ended = watch::Receiver<Option<ApprovalOutcome>>;
@@ -98,15 +106,13 @@ impl Desk {
         if state.closed {
             return Err(stopping());
         }
-        if state.open.len() >= self.max_open {
-            return Err(ApprovalError::TooMany(self.max_open));
-        }
         let id: Arc<str> = new_id(state.next).into();
         // Only one that an earlier version made could be the same. No command may rest on another's request.
         if state.open.contains_key(&id) {
             return Err(ApprovalError::Store("its identifier is taken; try again".into()));
         }
         let record = Record::open(id.clone(), state.next, request, now)?;
+        state.check_room(&record, self.max_open)?;
         self.push(event(&record, "requested"), Some(&record), None)?;
         state.next += 1;
         let entry = state.open.entry(id).or_insert_with(|| Entry::new(record));
@@ -115,14 +121,19 @@ impl Desk {
 
     pub(crate) fn approve(&self, id: &str, reviewer: &Reviewer, words: &Words) -> Result<ApprovalView, ApprovalError> {
         let what = if words.break_glass { BROKEN_GLASS } else { "approved" };
-        self.decide(id, reviewer, words, what, |record| record.approve(reviewer, words, self.queue.now_ms()))
+        let approve = |record: &Record| record.approve(reviewer, words, self.queue.now_ms());
+        self.decide(self.swept(), &canonical(id), reviewer, words, what, approve)
     }
 
     pub(crate) fn deny(&self, id: &str, reviewer: &Reviewer, words: &Words) -> Result<ApprovalView, ApprovalError> {
-        self.decide(id, reviewer, words, "denied", |record| record.deny(reviewer, words))
+        let (id, state) = (canonical(id), self.swept());
+        if state.granted(&id).is_some() {
+            return self.revoke(state, &id, reviewer, words);
+        }
+        self.decide(state, &id, reviewer, words, "denied", |record| record.deny(reviewer, words))
     }
 
-    /// The requests, newest first; only the open ones unless `all`.
+    /// The requests, newest first, bounded in number and in bytes; only the open ones unless `all`.
     pub(crate) fn list(
         &self,
         all: bool,
@@ -134,7 +145,13 @@ impl Desk {
             let listed = |entry: &&Entry| before.is_none_or(|before| entry.record.number < before);
             let mut entries: Vec<&Entry> = state.open.values().filter(listed).collect();
             entries.sort_unstable_by_key(|entry| std::cmp::Reverse(entry.record.number));
-            return Ok(entries.into_iter().take(limit).map(Entry::view).collect());
+            let mut bytes = 0;
+            let fits = |entry: &&Entry| {
+                let is_first = bytes == 0;
+                bytes += entry.record.command_bytes();
+                is_first || bytes <= LIST_BYTES
+            };
+            return Ok(entries.into_iter().take(limit).take_while(fits).map(Entry::view).collect());
         }
         drop(state);
         self.queue.flush().map_err(stored)?;
@@ -197,25 +214,23 @@ impl Desk {
     /// Puts a decision into the record and into force, or tells why it does not count.
     fn decide(
         &self,
+        state: MutexGuard<'_, State>,
         id: &str,
         reviewer: &Reviewer,
         words: &Words,
         what: &'static str,
         decision: impl FnOnce(&Record) -> Result<Record, ApprovalError>,
     ) -> Result<ApprovalView, ApprovalError> {
-        let id = canonical(id);
-        let mut state = self.open_for_decision(&id, words)?;
-        let Some(entry) = state.open.get_mut(&*id) else { return Err(ApprovalError::Unknown(id)) };
+        let mut state = self.open_for_decision(state, id, words)?;
+        let Some(entry) = state.open.get_mut(id) else { return Err(ApprovalError::Unknown(id.into())) };
         let record = decision(&entry.record)?;
-        let (by, reason) = (reviewer.name.clone(), request::bounded(&words.reason).to_owned());
-        let decided = ApprovalEvent { by, reason, via: request::via(words), ..event(&record, what) };
         let outcome = request::outcome(&record, reviewer, words);
         let ended = outcome.is_some();
         let then = outcome.map(|outcome| {
             let waiting = entry.outcome.clone();
             Box::new(move || drop(waiting.send_replace(Some(outcome)))) as Then
         });
-        let ticket = self.push(decided, Some(&record), then)?;
+        let ticket = self.push(decided(&record, what, reviewer, words), Some(&record), then)?;
         if what == BROKEN_GLASS {
             Stats::bump(&self.queue.stats().glass_broken);
             let (approval, principal, target) = (&*record.id, &*record.principal, &*record.target);
@@ -227,7 +242,7 @@ impl Desk {
                 let ended = entry.outcome.subscribe();
                 state.add_reusable(record, ended);
             }
-            state.open.remove(&*id);
+            state.open.remove(id);
             view
         } else {
             entry.record = record;
@@ -237,9 +252,32 @@ impl Desk {
         self.settle(ticket, view)
     }
 
+    /// Takes back a grant that would serve later commands. Those that it let go run on.
+    fn revoke(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        id: &str,
+        reviewer: &Reviewer,
+        words: &Words,
+    ) -> Result<ApprovalView, ApprovalError> {
+        if state.closed {
+            return Err(stopping());
+        }
+        let Some(granted) = state.granted(id) else { return Err(ApprovalError::Unknown(id.into())) };
+        let record = granted.deny(reviewer, words)?;
+        let ticket = self.push(decided(&record, "revoked", reviewer, words), Some(&record), None)?;
+        state.forget(&record);
+        drop(state);
+        self.settle(ticket, record.view())
+    }
+
     /// The lock, held over a request that is open.
-    fn open_for_decision(&self, id: &str, words: &Words) -> Result<MutexGuard<'_, State>, ApprovalError> {
-        let state = self.swept();
+    fn open_for_decision<'a>(
+        &self,
+        state: MutexGuard<'a, State>,
+        id: &str,
+        words: &Words,
+    ) -> Result<MutexGuard<'a, State>, ApprovalError> {
         if state.closed {
             return Err(stopping());
         }
@@ -363,8 +401,46 @@ impl Desk {
 }
 
 impl State {
+    /// Whether there is room for one more open request: among all, and in its principal's share.
+    fn check_room(&self, record: &Record, max_open: usize) -> Result<(), ApprovalError> {
+        let weight = record.weight();
+        let (mut bytes, mut own, mut own_bytes) = (weight, 1, weight);
+        for entry in self.open.values() {
+            bytes += entry.weight;
+            if entry.record.principal == record.principal {
+                own += 1;
+                own_bytes += entry.weight;
+            }
+        }
+        let (most_own, most_own_bytes) = ((max_open / SHARE).max(1), OPEN_BYTES / SHARE);
+        let principal = || record.principal.clone();
+        if self.open.len() >= max_open {
+            Err(ApprovalError::TooMany(max_open))
+        } else if own > most_own {
+            Err(ApprovalError::TooManyOfPrincipal { principal: principal(), most: most_own })
+        } else if own_bytes > most_own_bytes {
+            Err(ApprovalError::TooMuchTextOfPrincipal { principal: principal(), most: most_own_bytes })
+        } else if bytes > OPEN_BYTES {
+            Err(ApprovalError::TooMuchText(OPEN_BYTES))
+        } else {
+            Ok(())
+        }
+    }
+
     fn add_reusable(&mut self, record: Record, ended: Ended) {
         self.reusable.entry(record.key()).or_default().push(Granted { record, ended });
+    }
+
+    /// The approved request with this identifier, if it serves later commands.
+    fn granted(&self, id: &str) -> Option<&Record> {
+        self.reusable.values().flatten().map(|granted| &granted.record).find(|record| *record.id == *id)
+    }
+
+    /// Lets no later command rest on this request any more.
+    fn forget(&mut self, record: &Record) {
+        if let Some(grants) = self.reusable.get_mut(&record.key()) {
+            grants.retain(|granted| granted.record.id != record.id);
+        }
     }
 
     /// A hold on an earlier grant, if one serves the request. It waits for no more than the disk.
@@ -387,7 +463,7 @@ impl State {
 
 impl Entry {
     fn new(record: Record) -> Self {
-        Self { record, outcome: watch::Sender::new(None), waiting: 0 }
+        Self { weight: record.weight(), record, outcome: watch::Sender::new(None), waiting: 0 }
     }
 
     fn view(&self) -> ApprovalView {
@@ -448,6 +524,12 @@ fn event(record: &Record, what: &'static str) -> ApprovalEvent {
         reason: String::new(),
         via: String::new(),
     }
+}
+
+/// What a reviewer made of a request.
+fn decided(record: &Record, what: &'static str, reviewer: &Reviewer, words: &Words) -> ApprovalEvent {
+    let (by, reason) = (reviewer.name.clone(), request::bounded(&words.reason).to_owned());
+    ApprovalEvent { by, reason, via: request::via(words), ..event(record, what) }
 }
 
 fn stored(error: portcullis_verdict::AuditError) -> ApprovalError {

@@ -17,6 +17,9 @@ pub(crate) type Hash = [u8; 32];
 pub(crate) type LogId = [u8; 16];
 
 const BEGIN: &[u8] = b"portcullis audit log v2\0";
+/// The PKCS #8 structure of an Ed25519 key up to its 32 bytes (RFC 8410 §7).
+const PKCS8_V1: &[u8] = b"\x30\x2e\x02\x01\x00\x30\x05\x06\x03\x2b\x65\x70\x04\x22\x04\x20";
+
 const SIGNED: &[u8] = b"portcullis checkpoint v1\0";
 
 /// The value before the first event.
@@ -45,7 +48,9 @@ impl SigningKey {
     pub fn generate() -> Self {
         let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new());
         let document = document.expect("the operating system gives random bytes");
-        Self::from_pkcs8(document.as_ref()).expect("what was just made can be read")
+        // Version 1 of PKCS #8, without the public key: every tool reads that. The seed follows a header of 16 bytes in either version.
+        let seed = document.as_ref().get(16..48).expect("the document holds a seed");
+        Self::from_pkcs8(&[PKCS8_V1, seed].concat()).expect("what was just made can be read")
     }
 
     /// From PEM, as [`SigningKey::to_pem`] and `openssl genpkey -algorithm ed25519` write it.

@@ -23,7 +23,7 @@ use crate::tables::{APPROVAL_IDS, APPROVALS, LOG, META, ORIGIN, approval, decode
 const CACHE_BYTES: usize = 64 << 20;
 
 /// The most bytes of a list of approvals.
-const LIST_BYTES: usize = 64 << 20;
+pub(crate) const LIST_BYTES: usize = 16 << 20;
 
 /// The key in `meta`, the layout that this version writes, and the oldest that it can bring up to that.
 pub(crate) const FORMAT_KEY: &str = "format";

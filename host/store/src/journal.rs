@@ -16,7 +16,7 @@ pub(crate) struct Journal {
     pub(crate) file: Arc<File>,
     pub(crate) position: Position,
     signer: Signer,
-    draft: Draft,
+    pub(crate) draft: Draft,
 }
 
 /// Where the file stands after a commit that failed.
@@ -63,13 +63,18 @@ impl Journal {
         self.signer.at
     }
 
+    /// After a transaction that was given up.
+    pub(crate) fn forget_draft(&mut self) {
+        self.draft = Draft::new(self.position.hash);
+    }
+
     /// Writes the batch in one durable transaction, with a checkpoint at its end if `sign` says when. After an error only
     /// [`Journal::reopen`] can tell what became of it.
     pub(crate) fn commit(&mut self, batch: &[Item], sign: Option<u64>) -> Result<(), FileError> {
         let committed = self.write(batch, sign);
         match &committed {
             Ok(position) => self.position = *position,
-            Err(_) => self.draft = Draft::new(self.position.hash),
+            Err(_) => self.forget_draft(),
         }
         if sign.is_some() && committed.is_ok() {
             self.signer.signed(self.position.last);

@@ -81,7 +81,10 @@ fn walk(
                 Ok(encoded) => {
                     verifier.link(encoded.number, encoded.bytes, encoded.claim);
                     match encoded.event() {
-                        Ok(event) => see(&event),
+                        Ok(event) => {
+                            verifier.see(&event.event);
+                            see(&event);
+                        }
                         Err(error) => verifier.unreadable(encoded.number, error.to_string()),
                     }
                 }

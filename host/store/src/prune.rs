@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::str::FromStr;
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use portcullis_verdict::Checkpoint;
+use portcullis_verdict::{Checkpoint, Event, SystemEvent};
 use redb::ReadableTable;
 
 use crate::file::{FileError, identity};
@@ -17,7 +18,10 @@ use crate::tables::{
 use crate::verify::Verifier;
 
 /// The blocks that are removed in one transaction, or as many more as there are to the next checkpoint: the audit waits meanwhile.
-const STRETCH: usize = 64;
+const STRETCH: usize = 256;
+
+/// So much more than the bound may there be before anything goes: what is removed has to be worth the event that tells it.
+const SLACK: u64 = 64 << 10;
 
 /// The most approval requests that are looked at with each stretch.
 const OLD_APPROVALS: usize = 1000;
@@ -37,17 +41,32 @@ impl Retention {
     }
 }
 
-/// Events that were removed: the first and the last of them.
+/// Events that were removed: the first and the last of them. The log tells it in the same transaction, and a verification takes the removal
+/// on the word of that event only, since it is signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Pruned {
-    first: u64,
-    last: u64,
+    pub(crate) first: u64,
+    pub(crate) last: u64,
+}
+
+/// Reads what [`Pruned`] writes.
+impl FromStr for Pruned {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (first, last) =
+            text.strip_prefix("events ").and_then(|rest| rest.split(';').next()?.split_once(" to ")).ok_or(())?;
+        Ok(Self { first: first.parse().map_err(drop)?, last: last.parse().map_err(drop)? })
+    }
 }
 
 impl Pruned {
-    /// These, and what was removed behind them.
-    pub(crate) fn and(self, more: Self) -> Self {
-        Self { last: more.last, ..self }
+    /// What an event says was removed, if it says so.
+    pub(crate) fn told_by(event: &Event) -> Option<Self> {
+        match event {
+            Event::System(SystemEvent { what, detail, .. }) if what == "pruned" => detail.parse().ok(),
+            _ => None,
+        }
     }
 }
 
@@ -71,7 +90,7 @@ impl Journal {
         let db = self.file.db.read().unwrap_or_else(PoisonError::into_inner);
         let db = db.as_ref().ok_or_else(|| FileError::Closed(self.file.path.clone()))?;
         let txn = begin(db)?;
-        let pruned = {
+        let (pruned, position) = {
             let mut tables = Tables::open(&txn)?;
             let origin = identity(&tables.identity)?.1;
             let Some(stretch) = stretch(&tables, retention, now_ms)? else {
@@ -82,9 +101,18 @@ impl Journal {
             };
             verify(&tables, &origin, &stretch)?;
             remove(&mut tables, &stretch)?;
-            Pruned { first: origin.number + 1, last: stretch.end.number }
+            let pruned = Pruned { first: origin.number + 1, last: stretch.end.number };
+            let (what, by, detail) = ("pruned".into(), String::new(), pruned.to_string());
+            let mut position = self.position;
+            position.last += 1;
+            tables.put(&mut self.draft, position.last, now_ms, &Event::System(SystemEvent { what, by, detail }))?;
+            tables.seal(&mut self.draft, position.last)?;
+            tables.account(0)?;
+            position.hash = self.draft.hash;
+            (pruned, position)
         };
         txn.commit()?;
+        self.position = position;
         Ok(Some(pruned))
     }
 }
@@ -92,7 +120,7 @@ impl Journal {
 /// The oldest blocks that are too old or too much, up to the last checkpoint among them.
 fn stretch(tables: &Tables<'_>, retention: &Retention, now_ms: u64) -> Result<Option<Stretch>, FileError> {
     let total = tables.meta.get(EVENT_BYTES)?.map_or(0, |bytes| bytes.value());
-    let excess = retention.max_bytes.map_or(0, |max| total.saturating_sub(max));
+    let excess = retention.max_bytes.filter(|max| total > max + SLACK).map_or(0, |max| total - max);
     let oldest = retention.max_age.map_or(0, |age| now_ms.saturating_sub(age.as_millis() as u64));
     // The newest block always stays: the log goes on from it.
     let newest = last(&tables.events)?;
@@ -121,7 +149,9 @@ fn stretch(tables: &Tables<'_>, retention: &Retention, now_ms: u64) -> Result<Op
 }
 
 fn verify(tables: &Tables<'_>, origin: &Checkpoint, stretch: &Stretch) -> Result<(), FileError> {
-    let mut verifier = Verifier::new(&[]);
+    // The key may have changed between them.
+    let mut verifier = Verifier::new(&[origin.key.clone(), stretch.end.key.clone()]);
+    verifier.begins_at(origin.number);
     verifier.checkpoint(origin);
     verifier.checkpoint(&stretch.end);
     for number in &stretch.blocks {

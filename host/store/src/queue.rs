@@ -345,12 +345,11 @@ impl Queue {
         loop {
             let due = self.interval.map_or(Duration::ZERO, |i| i.saturating_sub(last_commit.elapsed()));
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-            if state.sign || left.is_some_and(|left| left.is_zero()) {
+            if state.items.is_empty() && state.closing {
+                return false;
+            } else if state.sign || left.is_some_and(|left| left.is_zero()) {
                 break;
             } else if state.items.is_empty() {
-                if state.closing {
-                    return false;
-                }
                 state.urgent = false;
                 state.waiting = Waiting::FirstItem;
                 state = match left {

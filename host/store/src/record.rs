@@ -12,7 +12,7 @@ use crate::verify::Claim;
 /// The first byte of a block of events. Any change of the encoded types needs a new one.
 const VERSION: u8 = 2;
 
-/// What is before the compressed events and their tags: version, count, the times of the first and the last event, the chain's hash
+/// What is before the compressed events and their tags: version, count, the times of the earliest and the latest event, the chain's hash
 /// after the last one, and the length of the events before they are compressed.
 const HEADER: usize = 1 + 1 + 8 + 8 + 32 + 4;
 
@@ -63,10 +63,9 @@ impl Block {
         let (length, encoded) = self.body.split_at_mut(start + 4);
         length[start..].copy_from_slice(&(encoded.len() as u32).to_be_bytes());
         let hash = chain::next(before, number, encoded);
-        if self.tags.is_empty() {
-            self.times.0 = at_ms;
-        }
-        self.times.1 = at_ms;
+        // A clock that is set back must not hide an event from a search.
+        self.times =
+            if self.tags.is_empty() { (at_ms, at_ms) } else { (self.times.0.min(at_ms), self.times.1.max(at_ms)) };
         self.tags.extend(&hash[..TAG]);
         Ok(hash)
     }
@@ -107,7 +106,7 @@ impl Block {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BlockHead {
     pub(crate) count: u64,
-    /// The times of its first and its last event, in milliseconds since the Unix epoch.
+    /// The times of its earliest and its latest event, in milliseconds since the Unix epoch.
     pub(crate) times: (u64, u64),
     /// The chain's value after its last event.
     pub(crate) hash: Hash,
@@ -139,7 +138,8 @@ pub(crate) fn block_head(bytes: &[u8]) -> Result<BlockHead, BadValue> {
 pub(crate) fn unpack(last: u64, bytes: &[u8]) -> Result<Unpacked, BadValue> {
     let malformed = |what: &str| BadValue::Malformed(what.into());
     let head = block_head(bytes)?;
-    let first = (last + 1).checked_sub(head.count).filter(|first| head.count > 0 && *first > 0);
+    let first =
+        last.checked_add(1).and_then(|end| end.checked_sub(head.count)).filter(|first| head.count > 0 && *first > 0);
     let first = first.ok_or_else(|| malformed("it has no events, or too many"))?;
     let (tags, packed) = bytes
         .get(HEADER..)

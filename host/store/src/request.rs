@@ -16,6 +16,9 @@ const VERSION: u8 = 2;
 /// The most bytes of a reviewer's words that are kept.
 pub(crate) const REASON_BYTES: usize = 1024;
 
+/// The most bytes of a command that people are asked to read: its text and parameters.
+pub(crate) const COMMAND_BYTES: usize = 1 << 20;
+
 /// The fewest characters of a justification for breaking glass.
 const JUSTIFICATION: usize = 10;
 
@@ -80,6 +83,10 @@ impl Record {
         let Some(ttl_seconds) = request.demands.iter().map(|d| d.terms.ttl_seconds).min() else {
             return Err(ApprovalError::Store("the request demands nothing".into()));
         };
+        let bytes = command_bytes(&request.text, &request.parameters);
+        if bytes > COMMAND_BYTES {
+            return Err(ApprovalError::TooLong { bytes, most: COMMAND_BYTES });
+        }
         let session = &request.session;
         Ok(Self {
             number,
@@ -102,9 +109,15 @@ impl Record {
         })
     }
 
-    /// The bytes of its longer texts.
+    /// The length of its text and parameters.
+    pub(crate) fn command_bytes(&self) -> usize {
+        command_bytes(&self.text, &self.parameters)
+    }
+
+    /// The memory of its longer texts; many short parameters take more than they show.
     pub(crate) fn weight(&self) -> usize {
-        self.text.len() + self.parameters.iter().map(String::len).sum::<usize>()
+        let reason = self.reason.as_ref().map_or(0, String::len);
+        self.command_bytes() + self.parameters.len() * size_of::<String>() + reason
     }
 
     // === decisions ===
@@ -143,7 +156,8 @@ impl Record {
         Ok(record)
     }
 
-    /// The request as this reviewer refuses it. Whoever may approve any part may stop the whole, also after having approved.
+    /// The request as this reviewer refuses it, or revokes it if it was approved. Whoever may approve any part may stop the whole, also
+    /// after having approved.
     pub(crate) fn deny(&self, reviewer: &Reviewer, words: &Words) -> Result<Self, ApprovalError> {
         self.check_link(words)?;
         self.check_own(reviewer)?;
@@ -151,9 +165,10 @@ impl Record {
         let mut record = self.clone();
         record.used_links.extend(words.link.clone());
         record.state = ApprovalState::Denied;
+        let what = if self.state == ApprovalState::Approved { "revoked" } else { "denied" };
         record.decided = Some(match bounded(&words.reason) {
-            "" => format!("denied by {}", reviewer.name),
-            reason => format!("denied by {}: {reason}", reviewer.name),
+            "" => format!("{what} by {}", reviewer.name),
+            reason => format!("{what} by {}: {reason}", reviewer.name),
         });
         Ok(record)
     }
@@ -237,9 +252,14 @@ impl Record {
         !self.demands.is_empty() && self.demands.iter().all(|d| d.terms.reuse == Reuse::SameCommand)
     }
 
-    /// Whether a later command may rest on it, as far as its terms go.
+    /// Whether a later command may rest on it, as far as its terms go. Glass is broken for what waits, and for nothing after it.
     pub(crate) fn is_reusable(&self) -> bool {
-        self.state == ApprovalState::Approved && self.demands.iter().any(|d| d.terms.reuse == Reuse::SameCommand)
+        let terms_allow = self.demands.iter().any(|d| d.terms.reuse == Reuse::SameCommand);
+        self.state == ApprovalState::Approved && terms_allow && !self.is_glass_broken()
+    }
+
+    fn is_glass_broken(&self) -> bool {
+        self.given.iter().any(|g| g.broken_glass)
     }
 
     /// The grants for these demands, if each is one of its own, on the same terms, and may be reused.
@@ -266,7 +286,7 @@ impl Record {
             parameters: self.parameters.clone(),
             demands: self.demands.clone(),
             approvers: names(self.given.iter()),
-            broken_glass: self.given.iter().any(|g| g.broken_glass),
+            broken_glass: self.is_glass_broken(),
             waiting: false,
             opened_ms: self.opened_ms,
             expires_ms: self.expires_ms,
@@ -285,6 +305,10 @@ fn names<'a>(given: impl Iterator<Item = &'a Given>) -> Vec<String> {
         }
     }
     names
+}
+
+fn command_bytes(text: &str, parameters: &[String]) -> usize {
+    text.len() + parameters.iter().map(String::len).sum::<usize>()
 }
 
 fn check_glass(reviewer: &Reviewer, words: &Words) -> Result<(), ApprovalError> {

@@ -11,11 +11,14 @@ use crate::chain::{self, LogId, SigningKey};
 use crate::file::{FORMAT, FORMAT_KEY, FileError, Position, check_format, identity, position};
 use crate::request::{Record, encode_approval};
 use crate::tables::{
-    Draft, LOG, ORIGIN, Tables, approval, begin, block, decode_checkpoint, decode_subject, encode_checkpoint, last,
-    unreadable,
+    Draft, LOG, ORIGIN, Tables, approval, begin, block, decode_checkpoint, decode_subject, encode_checkpoint, event,
+    last, unreadable,
 };
 use crate::v1::Translator;
 use crate::verify::{Problem, Verifier};
+
+/// The last event of an orderly end.
+pub(crate) const STOPPED_EVENT: &str = "stopped";
 
 pub(crate) const STOPPED: &str = "the gateway stopped";
 
@@ -76,6 +79,14 @@ pub(crate) fn start(db: &Database, path: &Path, key: &SigningKey, now_ms: u64) -
             tracing::error!(detail, "the audit log was changed while the gateway did not run");
             putting.put(&system("tampered", detail))?;
         }
+        if before.last > signed.number && format == Some(FORMAT) {
+            let detail = format!(
+                "events {} to {} were not signed when the gateway ended; it vouches for them from here on only",
+                signed.number + 1,
+                before.last
+            );
+            putting.put(&system("unsigned", detail))?;
+        }
         if signed.key != key.public_hex() {
             let detail =
                 format!("checkpoints are signed with {} from here on, before it was {}", key.public_hex(), signed.key);
@@ -111,6 +122,7 @@ fn newest_checkpoint(tables: &Tables<'_>, origin: &Checkpoint) -> Result<Checkpo
 /// What is wrong with the events that no checkpoint vouches for, if anything is: they are about to be signed.
 fn tampering(tables: &Tables<'_>, origin: &Checkpoint, signed: &Checkpoint) -> Result<Option<String>, FileError> {
     let mut verifier = Verifier::new(&[]);
+    verifier.begins_at(signed.number);
     verifier.checkpoint(signed);
     for entry in tables.events.range(signed.number + 1..)? {
         let (last, value) = entry?;
@@ -121,13 +133,25 @@ fn tampering(tables: &Tables<'_>, origin: &Checkpoint, signed: &Checkpoint) -> R
     }
     let newest = last(&tables.events)?.max(origin.number);
     let mut problems = verifier.finish().problems;
-    // The verifier has seen nothing of what stands before the checkpoint.
-    problems.retain(|problem| !matches!(problem, Problem::Cut { .. }));
+    // The verifier has seen nothing of what stands before the checkpoint, and that nothing behind it is signed is known.
+    problems.retain(|p| !matches!(p, Problem::Cut { .. } | Problem::Nothing | Problem::Unsigned { .. }));
     if newest < signed.number {
         problems.push(Problem::Cut { last: newest, checkpoint: signed.number });
     }
-    let told: Vec<String> = problems.iter().take(10).map(Problem::to_string).collect();
+    let mut told: Vec<String> = problems.iter().take(10).map(Problem::to_string).collect();
+    if newest > signed.number && ended_in_order(tables, signed.number)? {
+        told.push(format!("events {} to {newest} stand behind the end of an orderly run", signed.number + 1));
+    }
     Ok((!told.is_empty()).then(|| told.join("; ")))
+}
+
+/// Whether the run that signed this event had come to its end.
+fn ended_in_order(tables: &Tables<'_>, number: u64) -> Result<bool, FileError> {
+    if tables.events.get(number)?.is_none() {
+        return Ok(false);
+    }
+    let signed = event(&tables.events, number)?.event;
+    Ok(matches!(signed, Event::System(SystemEvent { what, .. }) if what == STOPPED_EVENT))
 }
 
 /// Withdraws the requests that were open, but for those that need no client; forgets grants that have expired, and gives back the others.

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use portcullis_verdict::{
     Appended, ApprovalDesk, ApprovalError, ApprovalRequest, ApprovalView, Approvals, AuditError, AuditReader,
     AuditSink, ChainedEvent, Checkpoint, Cursors, Event, Filter, Found, Head, Hold, RecordedSession, Reviewer, Stats,
-    StoredEvent, Words,
+    StoredEvent, SystemEvent, Words,
 };
 
 use crate::approvals::Desk;
@@ -17,6 +17,7 @@ use crate::error::StoreError;
 use crate::file::{self, File, FileError, Opener};
 use crate::prune::Retention;
 use crate::queue::{Item, Queue, Refused};
+use crate::start::STOPPED_EVENT;
 use crate::writer::Writer;
 
 /// The bounds of a store, and when its events are durable.
@@ -127,12 +128,22 @@ impl Store {
         let queue = Arc::new(Queue::new(durability, options.queue, clock, stats, (at.last, at.checkpoint)));
         let (journal, file) = (opened.journal, opened.file);
         let StoreOptions { checkpoint, retention, .. } = options;
-        let writer = Writer { queue: queue.clone(), journal, pause, checkpoint, retention, pruned: None };
+        let writer = Writer { queue: queue.clone(), journal, pause, checkpoint, retention };
         let writer = std::thread::Builder::new().name("store-writer".into()).spawn(move || writer.run());
         let writer = Mutex::new(Some(writer.map_err(|e| StoreError::io(path, e))?));
         let desk = Desk::new(queue.clone(), file.clone(), options.max_open_approvals);
         desk.load(opened.started.reusable, opened.started.open, opened.started.next_approval);
         Ok(Arc::new(Self { queue, file, desk: Arc::new(desk), writer }))
+    }
+
+    /// Withdraws the approval requests that do not outlive their client, and says in the log that it ends here: nothing is to follow.
+    pub fn stop(&self) {
+        self.desk.close();
+        self.queue.note(Event::System(SystemEvent {
+            what: STOPPED_EVENT.into(),
+            by: String::new(),
+            detail: String::new(),
+        }));
     }
 
     /// Waits until everything that was appended is durable.

@@ -189,9 +189,10 @@ pub(crate) fn interval() -> StoreOptions {
     StoreOptions::default()
 }
 
-/// No event waits: for tests that count commits.
+/// No event waits, and no checkpoint comes in between: for tests that count commits.
 pub(crate) fn eager() -> StoreOptions {
-    StoreOptions { durability: Durability::Interval(Duration::ZERO), ..StoreOptions::default() }
+    let checkpoint = Duration::from_secs(3600);
+    StoreOptions { durability: Durability::Interval(Duration::ZERO), checkpoint, ..StoreOptions::default() }
 }
 
 pub(crate) fn strict() -> StoreOptions {

@@ -5,9 +5,10 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use portcullis_verdict::{ChainedEvent, Checkpoint};
+use portcullis_verdict::{ChainedEvent, Checkpoint, Event};
 
 use crate::chain::{self, Hash, LogId, from_hex};
+use crate::prune::Pruned;
 use crate::record::decode_event;
 
 /// The most problems that are kept; more are counted.
@@ -15,9 +16,6 @@ const MOST_PROBLEMS: usize = 1000;
 
 /// So many of the last events are known again when they come once more.
 const KNOWN_AGAIN: usize = 1 << 16;
-
-/// The longest time between two checkpoints that a gateway can be told, in milliseconds: what is not signed cannot tell of more.
-const MOST_UNSIGNED_MS: u64 = 3_600_000;
 
 /// Checks a log that is handed to it piece by piece: first its origin ([`portcullis_verdict::Head::origin`]) and any checkpoints from
 /// elsewhere, then events in order, with a checkpoint before or right behind the event that it is for. What is delivered at least once may
@@ -36,8 +34,10 @@ pub struct Verifier {
     ahead: BTreeMap<u64, Hash>,
     checkpoints: u64,
     signed_to: u64,
-    /// The times of the first and the last event behind that.
-    unsigned: Option<(u64, u64)>,
+    /// The event behind which the log may begin without a word about what was before.
+    begins_at: u64,
+    /// The last event that was removed by the word of one that is there.
+    pruned_to: u64,
     problems: Vec<Problem>,
     more: u64,
 }
@@ -116,6 +116,11 @@ pub enum Problem {
     },
     /// A checkpoint whose signature does not hold.
     Forged(u64),
+    /// The log begins in the middle, and no event in it says that what came before was pruned: it was cut off.
+    Headless {
+        /// The first event that is there.
+        first: u64,
+    },
     /// Events are missing: the first and the last of them.
     Missing(u64, u64),
     /// An event does not stand in its place: its number, and the one that was to come.
@@ -126,7 +131,7 @@ pub enum Problem {
     OtherLog(u64),
     /// A part of the log cannot be read: the event where it ends, or 0, and why.
     Unreadable(u64, String),
-    /// No checkpoint vouches for the end of the log, which is longer than a gateway leaves unsigned: its checkpoints were taken away.
+    /// No checkpoint vouches for the end of the log: its checkpoints were taken away, or a crash left it so.
     Unsigned {
         /// The last event that is vouched for.
         after: u64,
@@ -156,6 +161,11 @@ impl fmt::Display for Problem {
                 last + 1
             ),
             Self::Forged(n) => write!(f, "the checkpoint for event {n} is forged: its signature does not hold"),
+            Self::Headless { first } => write!(
+                f,
+                "the log begins with event {first}, and nothing in it says that what came before was pruned: events 1 to {} were cut off",
+                first - 1
+            ),
             Self::Missing(first, last) if first == last => write!(f, "event {first} is missing"),
             Self::Missing(first, last) => write!(f, "events {first} to {last} are missing"),
             Self::Misplaced(n, expected) => write!(f, "event {n} stands where event {expected} belongs"),
@@ -163,11 +173,9 @@ impl fmt::Display for Problem {
             Self::OtherLog(n) => write!(f, "the checkpoint for event {n} is of another log"),
             Self::Unreadable(0, why) => write!(f, "the log cannot be read: {why}"),
             Self::Unreadable(n, why) => write!(f, "event {n} or what stands with it cannot be read: {why}"),
-            Self::Unsigned { after, last } => write!(
-                f,
-                "no checkpoint vouches for events {} to {last}, over an hour of the log: its checkpoints were taken away",
-                after + 1
-            ),
+            Self::Unsigned { after, last } => {
+                write!(f, "no checkpoint vouches for events {} to {last}: anybody may have written them", after + 1)
+            }
             Self::Untrusted(n, key) => write!(f, "the checkpoint for event {n} is by another key, {key}"),
         }
     }
@@ -186,7 +194,8 @@ impl Verifier {
             ahead: BTreeMap::new(),
             checkpoints: 0,
             signed_to: 0,
-            unsigned: None,
+            begins_at: 0,
+            pruned_to: 0,
             problems: Vec::new(),
             more: 0,
         }
@@ -200,6 +209,7 @@ impl Verifier {
             self.hash = None;
             return self.problem(Problem::Unreadable(number, "its encoding or hash is malformed".into()));
         };
+        self.see(&event.stored.event);
         // What people read has to be what is covered.
         let covered = decode_event(&encoded);
         if !covered.is_ok_and(|(at_ms, covered)| covered == event.stored.event && at_ms == event.stored.at_ms) {
@@ -234,6 +244,18 @@ impl Verifier {
         // One for an event that has gone by says nothing that a later one would not.
     }
 
+    /// Takes a part of a log, of which the events up to this one are not there.
+    pub fn begins_at(&mut self, number: u64) {
+        self.begins_at = number;
+    }
+
+    /// Notes what an event says about the log itself.
+    pub(crate) fn see(&mut self, event: &Event) {
+        if let Some(pruned) = Pruned::told_by(event) {
+            self.pruned_to = self.pruned_to.max(pruned.last);
+        }
+    }
+
     /// A part of the log that cannot be read, at this event.
     pub(crate) fn unreadable(&mut self, number: u64, why: String) {
         self.hash = None;
@@ -242,14 +264,21 @@ impl Verifier {
 
     /// What was found.
     pub fn finish(mut self) -> Report {
-        if self.first == 0 && self.ahead.is_empty() {
+        if self.first == 0 && self.ahead.keys().next_back().is_none_or(|checkpoint| *checkpoint == 0) {
             self.problem(Problem::Nothing);
         }
-        if self.unsigned.is_some_and(|(first, last)| last.saturating_sub(first) > MOST_UNSIGNED_MS) {
-            self.problem(Problem::Unsigned { after: self.signed_to, last: self.last });
+        let before = self.first.saturating_sub(1);
+        if before > self.begins_at && before != self.pruned_to {
+            self.problem(Problem::Headless { first: self.first });
         }
-        if let Some(checkpoint) = self.ahead.keys().next_back().copied().filter(|n| *n > self.last) {
-            self.problem(Problem::Cut { last: self.last, checkpoint });
+        match self.ahead.keys().next_back() {
+            Some(&checkpoint) if checkpoint > self.last => {
+                self.problem(Problem::Cut { last: self.last, checkpoint });
+            }
+            _ if self.last > self.signed_to => {
+                self.problem(Problem::Unsigned { after: self.signed_to, last: self.last });
+            }
+            _ => {}
         }
         let Self { first, last, signed_to, checkpoints, trusted, problems, more, .. } = self;
         Report { first, last, signed_to, checkpoints, keys: trusted, problems, more }
@@ -259,10 +288,6 @@ impl Verifier {
     pub(crate) fn link(&mut self, number: u64, encoded: &[u8], claim: Claim) {
         if self.knows(number, encoded, claim) || !self.misses(number) {
             return;
-        }
-        // An encoded event begins with its time.
-        if let Ok((at_ms, _)) = postcard::take_from_bytes::<u64>(encoded) {
-            self.unsigned = Some((self.unsigned.map_or(at_ms, |(first, _)| first), at_ms));
         }
         self.hash = match self.hash.map(|before| chain::next(&before, number, encoded)) {
             Some(hash) if claim.agrees(&hash) => Some(hash),
@@ -293,9 +318,13 @@ impl Verifier {
 
     /// Notes the number of the next event; false where it must not be gone on to.
     fn misses(&mut self, number: u64) -> bool {
-        if self.first == 0 {
+        if number == 0 {
+            // Events count from 1.
+            self.problem(Problem::Misplaced(0, self.last + 1));
+            return false;
+        } else if self.first == 0 {
             self.first = number;
-            self.hash = self.ahead.remove(&number.saturating_sub(1));
+            self.hash = self.ahead.remove(&(number - 1));
             match self.hash {
                 Some(hash) => {
                     (self.checkpoints, self.signed_to) = (1, number - 1);
@@ -319,7 +348,7 @@ impl Verifier {
         if self.hash.is_some_and(|hash| hash != vouched) {
             self.problem(Problem::Contradicted { after: self.signed_to, checkpoint: number });
         } else if self.hash.is_some() {
-            (self.checkpoints, self.signed_to, self.unsigned) = (self.checkpoints + 1, number, None);
+            (self.checkpoints, self.signed_to) = (self.checkpoints + 1, number);
         }
         // It was signed by the gateway: what follows is measured by it.
         self.hash = Some(vouched);

@@ -3,10 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use portcullis_verdict::{Event, SystemEvent};
-
 use crate::journal::{Journal, Outcome};
-use crate::prune::{Pruned, Retention};
+use crate::prune::Retention;
 use crate::queue::{Item, Queue};
 
 /// How many items a batch may have before its memory is given back.
@@ -23,8 +21,6 @@ pub(crate) struct Writer {
     /// Between two checkpoints, while there is something to sign.
     pub(crate) checkpoint: Duration,
     pub(crate) retention: Retention,
-    /// What was removed in this pass, which is told at its end.
-    pub(crate) pruned: Option<Pruned>,
 }
 
 impl Writer {
@@ -87,18 +83,16 @@ impl Writer {
         let now_ms = self.queue.now_ms();
         match self.journal.prune(&self.retention, now_ms) {
             Ok(None) => {}
-            Ok(Some(more)) => {
-                self.pruned = Some(self.pruned.map_or(more, |pruned| pruned.and(more)));
+            Ok(Some(pruned)) => {
+                tracing::info!(%pruned, "events were removed from the audit log");
+                let position = self.journal.position;
+                self.queue.committed(&mut Vec::new(), position.last, position.checkpoint);
                 return false;
             }
             Err(error) => {
                 tracing::error!(%error, "events that are too old cannot be removed from the audit log, and are kept");
+                self.journal.forget_draft();
             }
-        }
-        if let Some(pruned) = self.pruned.take() {
-            tracing::info!(%pruned, "events were removed from the audit log");
-            let (what, by, detail) = ("pruned".into(), String::new(), pruned.to_string());
-            self.queue.push_settled(Item::new(Event::System(SystemEvent { what, by, detail })));
         }
         true
     }

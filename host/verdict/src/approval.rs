@@ -106,8 +106,8 @@ pub enum ApprovalError {
     /// There is none with this identifier.
     #[error("there is no approval {0}; `portcullis approvals list` shows the open ones")]
     Unknown(String),
-    /// Nobody approves their own commands.
-    #[error("{0} asked for this approval; nobody approves their own")]
+    /// Nobody decides on their own commands.
+    #[error("{0} asked for this approval; nobody decides on their own")]
     OwnRequest(String),
     /// The reviewer is in none of the groups that may approve.
     #[error("{reviewer} may not decide this approval: it takes a member of {groups}")]
@@ -132,6 +132,39 @@ pub enum ApprovalError {
     /// Too many requests are open.
     #[error("{0} approval requests are open already, which is the limit (`limits.open_approvals`)")]
     TooMany(usize),
+    /// Too many requests of one principal are open.
+    #[error(
+        "{principal} has {most} approval requests open already, which is the limit for one principal (a tenth of \
+         `limits.open_approvals`)"
+    )]
+    TooManyOfPrincipal {
+        /// Who asked.
+        principal: String,
+        /// The most that one principal may have open.
+        most: usize,
+    },
+    /// The command is too long for anybody to read.
+    #[error("a command of {bytes} bytes is too long to be reviewed; the limit is {most}")]
+    TooLong {
+        /// The length of its text and parameters.
+        bytes: usize,
+        /// The longest that may be held.
+        most: usize,
+    },
+    /// The open requests leave no room for another's text.
+    #[error("the commands of the open approval requests leave no room for this one; together they may have {0} bytes")]
+    TooMuchText(usize),
+    /// The open requests of one principal leave no room for another's text.
+    #[error(
+        "the commands of {principal}'s open approval requests leave no room for this one; together those of one principal \
+         may have {most} bytes"
+    )]
+    TooMuchTextOfPrincipal {
+        /// Who asked.
+        principal: String,
+        /// The most bytes of one principal.
+        most: usize,
+    },
     /// The store cannot keep it.
     #[error("the approval cannot be stored: {0}")]
     Store(String),
@@ -167,7 +200,8 @@ pub trait ApprovalDesk: Send + Sync {
     fn show(&self, id: &str) -> Result<ApprovalView, ApprovalError>;
     /// Approves as this reviewer. The state tells whether more are needed.
     fn approve(&self, id: &str, reviewer: &Reviewer, words: &Words) -> Result<ApprovalView, ApprovalError>;
-    /// Refuses as this reviewer; one refusal ends the request.
+    /// Refuses as this reviewer; one refusal ends the request. One that was granted and would serve later commands is revoked: it serves
+    /// none any more.
     fn deny(&self, id: &str, reviewer: &Reviewer, words: &Words) -> Result<ApprovalView, ApprovalError>;
     /// Counts the changes so far: resolves, with the new count, when it is not `seen` any more.
     fn changed(&self, seen: u64) -> Pin<Box<dyn Future<Output = u64> + Send>>;

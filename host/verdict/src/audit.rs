@@ -259,7 +259,8 @@ pub struct ApprovalEvent {
     /// The request.
     pub approval: Arc<str>,
     /// `requested`, `approved`, `denied`, `expired`, `withdrawn`, `left` (the client did not wait, and the request stays open),
-    /// `joined` (a later command waits for the same request), or `broken-glass` (approved alone, past the policy's terms).
+    /// `joined` (a later command waits for the same request), `broken-glass` (approved alone, past the policy's terms), or `revoked`
+    /// (a grant that served later commands serves none any more).
     pub what: Cow<'static, str>,
     /// The reviewer, or empty.
     pub by: String,

@@ -132,7 +132,7 @@ async fn links_that_do_not_count_any_more_say_why() {
         views.push(view(2, "a2"));
         views[1].principal = "rita".into();
     });
-    running.refuses(&link("a2"), 403, "nobody approves their own").await;
+    running.refuses(&link("a2"), 403, "nobody decides on their own").await;
     running.fake.change(|views| {
         views.push(view(3, "a3"));
         views[2].approvers.push("rita".into());

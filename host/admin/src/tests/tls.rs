@@ -1,9 +1,10 @@
 use std::sync::Arc;
 
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::{Answer, Running, Setup, exchange, request, start_with};
 
@@ -23,10 +24,14 @@ async fn secure() -> (Running, TlsConnector) {
     (running, TlsConnector::from(Arc::new(client)))
 }
 
-async fn ask(running: &Running, connector: &TlsConnector, path: &str) -> Answer {
+async fn connect(running: &Running, connector: &TlsConnector) -> TlsStream<TcpStream> {
     let stream = TcpStream::connect(running.address).await.unwrap();
     let name = ServerName::try_from("gate.example").unwrap();
-    let mut stream = connector.connect(name, stream).await.unwrap();
+    connector.connect(name, stream).await.unwrap()
+}
+
+async fn ask(running: &Running, connector: &TlsConnector, path: &str) -> Answer {
+    let mut stream = connect(running, connector).await;
     exchange(&mut stream, &request("aude", "GET", path, "", "")).await
 }
 
@@ -37,9 +42,7 @@ async fn with_a_certificate_it_speaks_tls_and_nothing_else() {
     let answer = ask(&running, &connector, "/v1/sessions/s1/recording").await;
     assert!(answer.body.as_bytes() == running.fake.recording);
     let mut plain = TcpStream::connect(running.address).await.unwrap();
-    tokio::io::AsyncWriteExt::write_all(&mut plain, request("aude", "GET", "/v1/sessions", "", "").as_bytes())
-        .await
-        .unwrap();
+    plain.write_all(request("aude", "GET", "/v1/sessions", "", "").as_bytes()).await.unwrap();
     let mut answer = vec![];
     let _ = plain.read_to_end(&mut answer).await;
     assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
@@ -65,4 +68,19 @@ async fn a_handshake_has_its_time() {
     let begun = tokio::time::Instant::now();
     assert_eq!(silent.read(&mut [0]).await.unwrap_or(0), 0);
     assert!((5..60).contains(&begun.elapsed().as_secs()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn behind_the_handshake_the_head_has_its_time_and_the_request_more() {
+    let (running, connector) = secure().await;
+    let head = "POST /v1/approvals/k7wz/deny HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer rita-secret\r\n\
+                Content-Type: application/json\r\nContent-Length: 2\r\n\r\n";
+    for (sent, seconds) in [(&head[..head.len() - 1], 5..20), (head, 55..70)] {
+        let mut stream = connect(&running, &connector).await;
+        stream.write_all(sent.as_bytes()).await.unwrap();
+        let begun = tokio::time::Instant::now();
+        let _ = stream.read(&mut [0]).await;
+        let elapsed = begun.elapsed().as_secs();
+        assert!(seconds.contains(&elapsed), "{elapsed} {sent}");
+    }
 }

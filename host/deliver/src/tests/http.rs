@@ -272,3 +272,21 @@ fn over_tls_only_the_server_that_is_vouched_for_gets_anything() {
         assert!(requests.try_recv().is_err());
     }
 }
+
+#[test]
+fn a_destination_is_shown_without_what_may_be_secret_in_it() {
+    let http = |url: &str| Destination::Http { url: url.into(), token: Some("token".into()), ca: None };
+    for (url, shown) in [
+        ("https://collector.example/services/T0/secret?key=secret", "https://collector.example"),
+        ("https://name:secret@collector.example:8088/", "https://collector.example:8088"),
+        ("http://[::1]:80/secret", "http://[::1]:80"),
+        ("secret", "a URL that is none"),
+        ("ftp://secret/", "a URL that is none"),
+    ] {
+        assert_eq!(http(url).shown(), shown);
+    }
+    assert_eq!(Destination::File("/var/log/audit.jsonl".into()).shown(), "file:/var/log/audit.jsonl");
+    for address in ["udp://[::1]:514", "tcp://log.example:601", "unix:/dev/log"] {
+        assert_eq!(Destination::Syslog(address.parse().unwrap()).shown(), format!("syslog+{address}"));
+    }
+}

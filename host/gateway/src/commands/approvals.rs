@@ -54,7 +54,9 @@ fn decide(decision: &Decision, verb: &str, words: &Value) -> anyhow::Result<()> 
 fn as_typed(error: anyhow::Error, id: &str) -> anyhow::Error {
     match error.downcast_ref::<Refusal>() {
         Some(refusal) if refusal.status == 404 => {
-            anyhow::anyhow!("there is no approval {id}; `portcullis approvals list` shows the open ones, with `--all` the others")
+            anyhow::anyhow!(
+                "there is no approval {id}; `portcullis approvals list` shows the open ones, with `--all` the others"
+            )
         }
         _ => error,
     }

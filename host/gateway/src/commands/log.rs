@@ -8,6 +8,8 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use portcullis_verdict::{ChainedEvent, Checkpoint, Head};
 use serde::Deserialize;
+use serde::de::Error as _;
+use serde_json::Value;
 
 use crate::client::Client;
 
@@ -105,9 +107,21 @@ pub(super) fn of_file(
         if line.len() as u64 == MAX_LINE_BYTES {
             bail!("{}: line {number} is longer than {MAX_LINE_BYTES} bytes", path.display());
         }
-        take(serde_json::from_slice(&line).map_err(|error| Junk::new(number, &line, &error)))?;
+        take(parse(&line).map_err(|error| Junk::new(number, &line, &error)))?;
     }
     Ok(())
+}
+
+/// A line, if it says nothing but what is verified: people read it.
+fn parse(line: &[u8]) -> serde_json::Result<Line> {
+    let value: Value = serde_json::from_slice(line)?;
+    let line = Line::deserialize(&value)?;
+    let (kind, mut again) = match &line {
+        Line::Event(event) => ("event", serde_json::to_value(event)?),
+        Line::Checkpoint(checkpoint) => ("checkpoint", serde_json::to_value(checkpoint)?),
+    };
+    again["type"] = kind.into();
+    if again == value { Ok(line) } else { Err(serde_json::Error::custom("it has members that no export has")) }
 }
 
 /// The checkpoints in a file to which they were sent. Events beside them do not matter.
@@ -209,7 +223,11 @@ pub(super) mod tests {
         assert_eq!(read, [Ok(Line::Checkpoint(checkpoint(0))), Ok(Line::Event(event(1)))]);
         assert!(checkpoints(&path).unwrap_err().to_string().ends_with("EOF while parsing an object"));
         // What a sink in OCSF writes beside its checkpoints.
-        std::fs::write(&path, [&text[0], &event_line(&event(1), Format::Ocsf)].map(|line| line.clone() + "\n").concat()).unwrap();
+        std::fs::write(
+            &path,
+            [&text[0], &event_line(&event(1), Format::Ocsf)].map(|line| line.clone() + "\n").concat(),
+        )
+        .unwrap();
         assert_eq!(checkpoints(&path).unwrap(), [checkpoint(0)]);
         std::fs::write(&path, &text[1]).unwrap();
         assert!(checkpoints(&path).unwrap_err().to_string().contains("holds no checkpoints"));

@@ -238,9 +238,9 @@ mod tests {
         let none = || answer("404 Not Found", r#"{"detail":"this session has no recording"}"#);
         let page = |items: &str| answer("200 OK", &format!("{{\"items\":[{items}],\"next\":null}}"));
         let subject = r#""subject":{"session":"s","principal":"p","target":"t"}"#;
-        let close = format!(r#"{{"number":1,"at_ms":1,"event":{{"kind":"close",{subject},"reason":"r"}}}}"#);
+        let close = format!(r#"{{"number":1,"at_ms":1,"event":{{"Close":{{{subject},"reason":"r"}}}}}}"#);
         let pruned = format!(
-            r#"{{"number":2,"at_ms":1,"event":{{"kind":"recording",{subject},"state":"pruned","file":"f","bytes":1,"sha256":"","entries":1,"detail":"its time was over"}}}}"#
+            r#"{{"number":2,"at_ms":1,"event":{{"Recording":{{{subject},"state":"pruned","file":"f","bytes":1,"sha256":"","entries":1,"detail":"its time was over"}}}}}}"#
         );
         let unknown = answer("404 Not Found", r#"{"detail":"there is no such session"}"#);
         for (answers, expected) in [

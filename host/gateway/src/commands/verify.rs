@@ -31,11 +31,14 @@ const MOST_TOLD: usize = 20;
 
 pub(super) fn verify(args: &Verify) -> anyhow::Result<ExitCode> {
     let keys = keys(&args.keys)?;
-    let checked = match (&args.file, &args.store) {
+    let mut checked = match (&args.file, &args.store) {
         (Some(file), _) => of_file(file, args, &keys)?,
         (None, Some(store)) => of_store(store, args, &keys)?,
         (None, None) => of_gateway(args, &keys)?,
     };
+    if args.allow_unsigned {
+        checked.report.problems.retain(|problem| !matches!(problem, Problem::Unsigned { .. }));
+    }
     if keys.is_empty() {
         eprintln!("{}", trusting(args));
     }
@@ -103,6 +106,7 @@ impl Check {
         let recordings = args.recordings.clone().map(Recordings::new).transpose()?;
         let elsewhere = args.checkpoints.as_deref().map(log::checkpoints).transpose()?;
         let mut verifier = Verifier::new(keys);
+        verifier.begins_at(args.after.unwrap_or(0));
         if let Some(head) = origin {
             verifier.checkpoint(&head.origin);
         }
@@ -186,7 +190,10 @@ fn of_store(store: &Path, args: &Verify, keys: &[String]) -> anyhow::Result<Chec
     });
     let report = report.map_err(|error| match error {
         StoreError::InUse { path } => {
-            anyhow::anyhow!("the store {} is open in a gateway; leave out `--store` to ask the running gateway", path.display())
+            anyhow::anyhow!(
+                "the store {} is open in a gateway; leave out `--store` to ask the running gateway",
+                path.display()
+            )
         }
         error => error.into(),
     })?;
@@ -208,6 +215,12 @@ impl Checked {
         if checked.report.checkpoints > 0 && checked.report.problems.iter().any(untrusted) {
             let hint = "if the gateway's key was changed, give each with `--key`, or `--key audit.pub`, which holds all of them";
             checked.hints.push(hint);
+        }
+        if checked.report.problems.iter().any(|problem| matches!(problem, Problem::Headless { .. })) {
+            checked.hints.push("if this is a part of a log on purpose, say behind which event with `--after`");
+        }
+        if checked.report.problems.iter().any(|problem| matches!(problem, Problem::Unsigned { .. })) {
+            checked.hints.push("if a gateway crashed or still writes there, its next start or checkpoint signs them: `--allow-unsigned`");
         }
         checked
     }
@@ -298,7 +311,8 @@ impl Checked {
         let Report { first, last, signed_to, checkpoints, keys, problems, more } = &self.report;
         let problems: Vec<String> =
             problems.iter().map(ToString::to_string).chain(self.others.iter().cloned()).collect();
-        let recordings = self.recordings.as_ref().map(|Compared { hold, unknown, .. }| json!({ "hold": hold, "unknown": unknown }));
+        let recordings =
+            self.recordings.as_ref().map(|Compared { hold, unknown, .. }| json!({ "hold": hold, "unknown": unknown }));
         let shown = json!({
             "first": first, "last": last, "pruned": self.pruned, "signed_to": signed_to, "checkpoints": checkpoints,
             "keys": keys, "recordings": recordings, "problems": problems, "more_problems": more, "hints": self.hints,
@@ -354,7 +368,11 @@ mod tests {
         let line = portcullis_deliver::checkpoint_line(&checkpoint(0));
         std::fs::write(&path, format!("{line}\n{{\n")).unwrap();
         let checked = of_file(&path, &args(&path), &[]).unwrap();
-        assert!(checked.others[0].starts_with("line 2: EOF while parsing an object; this is neither"), "{:?}", checked.others);
+        assert!(
+            checked.others[0].starts_with("line 2: EOF while parsing an object; this is neither"),
+            "{:?}",
+            checked.others
+        );
     }
 
     #[test]
@@ -411,10 +429,15 @@ problems     none
     fn events_without_checkpoints_are_told_where_those_belong() {
         let dir = crate::config::scratch("events-only");
         let (path, elsewhere) = (dir.join("events.jsonl"), dir.join("checkpoints.jsonl"));
-        let event = r#"{"type":"event","number":1,"at_ms":1,"event":{"kind":"close","subject":{"session":"s","principal":"p","target":"t"},"reason":"r"},"encoded":"AA==","hash":"00"}"#;
+        let event = r#"{"type":"event","number":1,"at_ms":1,"event":{"Close":{"subject":{"session":"s","principal":"p","target":"t"},"reason":"r"}},"encoded":"AA==","hash":"00"}"#;
         std::fs::write(&path, event).unwrap();
         let checked = of_file(&path, &args(&path), &[]).unwrap();
-        assert!(checked.is_baseless() && checked.words().ends_with("hint         give the checkpoints with `--checkpoints`\n"), "{}", checked.words());
+        assert!(
+            checked.is_baseless()
+                && checked.words().ends_with("hint         give the checkpoints with `--checkpoints`\n"),
+            "{}",
+            checked.words()
+        );
         std::fs::write(&elsewhere, portcullis_deliver::checkpoint_line(&checkpoint(0))).unwrap();
         let args = Verify { checkpoints: Some(elsewhere), ..args(&path) };
         assert!(of_file(&path, &args, &[]).unwrap().hints.is_empty());

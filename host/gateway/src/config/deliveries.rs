@@ -25,8 +25,9 @@ type Place<'a> = &'a dyn Fn(&str) -> Vec<Step>;
 /// Where the audit's events and checkpoints go.
 pub(super) fn sinks(file: &File, base: &Path, report: &mut Report) -> Vec<Sink> {
     let sinks = file.audit.sinks.iter().enumerate();
-    let sinks: Vec<_> =
-        sinks.filter_map(|(i, item)| Some((i, sink(item, &|key| at!["audit", "sink", i, key], base, report)?))).collect();
+    let sinks: Vec<_> = sinks
+        .filter_map(|(i, item)| Some((i, sink(item, &|key| at!["audit", "sink", i, key], base, report)?)))
+        .collect();
     for (i, sink) in &sinks {
         if let Destination::File(path) = &sink.to {
             directory(path, &base.join(&file.data_dir), at!["audit", "sink", *i, "to"], report);

@@ -130,7 +130,8 @@ pub(super) fn admin_tls(file: &File, base: &Path, report: &mut Report) -> Option
     let certified = certified.map_err(|why| report.error(place("certificate"), why, "")).ok()?;
     if tls::is_authority(&certified) {
         let hint = "make one with `basicConstraints=CA:FALSE`, signed by an authority";
-        let message = "this certificate is an authority's own: clients such as `portcullis` do not accept it for a server";
+        let message =
+            "this certificate is an authority's own: clients such as `portcullis` do not accept it for a server";
         report.warn(place("certificate"), message, hint);
     }
     Some(certified)

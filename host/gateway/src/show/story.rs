@@ -149,7 +149,11 @@ fn finished(finish: &FinishEvent) -> String {
         None => format!("done: {}", safe(tag)),
     };
     // Policies that only looked are named in the event all the same.
-    let by = if *masked == 0 || masked_by.is_empty() { String::new() } else { format!(" by {}", safe(&masked_by.join(", "))) };
+    let by = if *masked == 0 || masked_by.is_empty() {
+        String::new()
+    } else {
+        format!(" by {}", safe(&masked_by.join(", ")))
+    };
     let (rows, bytes, masked) = (count(*rows, "row"), count(*bytes, "byte"), count(*masked, "masked cell"));
     format!("#{sequence} {how}; {rows}, {bytes}, {masked}{by}, {}\n", millis(*micros))
 }

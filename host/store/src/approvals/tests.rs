@@ -3,12 +3,23 @@ use std::task::Poll;
 use portcullis_verdict::{ApprovalDesk, Approvals, AuditReader, Demand, Grant, Reuse};
 
 use super::*;
-use crate::request::REASON_BYTES;
+use crate::request::{COMMAND_BYTES, REASON_BYTES};
 use crate::store::Store;
 use crate::testing::{Disk, Fault, demand, eager, interval, now, poll, request, reviewer, set_now};
 
 const ONE_DBA: fn() -> Vec<Demand> = || vec![demand("p", &["dba"], 1, 60, Reuse::Once)];
 const REUSED: fn() -> Vec<Demand> = || vec![demand("p", &["dba"], 1, 60, Reuse::SameCommand)];
+
+/// The same of another principal.
+fn of(principal: &str, mut request: ApprovalRequest) -> ApprovalRequest {
+    Arc::make_mut(&mut request.session).principal.name = principal.into();
+    request
+}
+
+/// One whose command has this length.
+fn long(bytes: usize, request: ApprovalRequest) -> ApprovalRequest {
+    ApprovalRequest { text: "x".repeat(bytes).into(), ..request }
+}
 
 fn grant(policy: &str, approvers: &[&str]) -> Grant {
     Grant { policy: policy.into(), approvers: approvers.iter().map(|a| (*a).into()).collect() }
@@ -227,6 +238,73 @@ async fn a_grant_for_once_serves_once() {
 }
 
 #[tokio::test]
+async fn a_revoked_grant_serves_no_more() {
+    let disk = Disk::default();
+    let (store, _) = disk.store(interval());
+    let first = store.request(request("s", "d", REUSED())).unwrap();
+    store.approve(&first.id, &bob(), &says("fine")).unwrap();
+    let other = store.request(request("s", "e", REUSED())).unwrap();
+    store.approve(&other.id, &bob(), &Words::default()).unwrap();
+    let served = store.request(request("s", "d", REUSED())).unwrap();
+    let deny = |who: &Reviewer, words: &Words| store.deny(&first.id.to_uppercase(), who, words);
+    assert_eq!(deny(&reviewer("ann", &["dba"]), &says("")), Err(ApprovalError::OwnRequest("ann".into())));
+    assert!(matches!(deny(&reviewer("eve", &[]), &says("")), Err(ApprovalError::NotAReviewer { .. })));
+    let mut still = store.request(request("s", "d", REUSED())).unwrap();
+    assert!(poll(&mut still.outcome).is_ready(), "a refused revocation revokes nothing");
+
+    let seen = store.changed(u64::MAX).await;
+    let view = deny(&bob(), &says("the wrong table")).unwrap();
+    assert_eq!((view.state, view.decided.as_deref()), (ApprovalState::Denied, Some("revoked by bob: the wrong table")));
+    assert_eq!(store.changed(seen).await, seen + 1);
+    let told = events(&store, "s").pop().unwrap();
+    assert_eq!((&*told.what, &*told.by, &*told.reason, &*told.via), ("revoked", "bob", "the wrong table", "api"));
+    for hold in [first, served] {
+        assert!(matches!(hold.outcome.await, ApprovalOutcome::Granted(_)), "what was let go runs on");
+    }
+    // Durable before the reviewer hears of it.
+    let (restarted, _) = disk.snapshot().store(interval());
+    for store in [&store, &restarted] {
+        assert_eq!(store.show(&view.id), Ok(view.clone()));
+        let mut anew = store.request(request("s", "d", REUSED())).unwrap();
+        assert!(poll(&mut anew.outcome).is_pending() && *anew.id != *view.id, "it is held anew");
+        let ended = ApprovalError::NotOpen { id: view.id.clone(), state: "denied".into() };
+        assert_eq!(store.deny(&view.id, &bob(), &Words::default()), Err(ended.clone()));
+        assert_eq!(store.approve(&view.id, &bob(), &Words::default()), Err(ended));
+        assert!(poll(&mut store.request(request("s", "e", REUSED())).unwrap().outcome).is_ready(), "others serve on");
+        store.approve(&anew.id, &bob(), &Words::default()).unwrap();
+        assert_eq!(store.request(request("s", "d", REUSED())).unwrap().id, anew.id, "approved anew, it serves anew");
+    }
+}
+
+#[tokio::test]
+async fn a_grant_that_serves_nothing_more_cannot_be_revoked() {
+    let (store, _) = Disk::default().store(interval());
+    let once = store.request(request("s", "d", ONE_DBA())).unwrap();
+    let reused = store.request(request("s", "d", REUSED())).unwrap();
+    for hold in [&once, &reused] {
+        store.approve(&hold.id, &bob(), &Words::default()).unwrap();
+    }
+    let over = |hold: &Hold| ApprovalError::NotOpen { id: hold.id.to_string(), state: "approved".into() };
+    assert_eq!(store.deny(&once.id, &bob(), &Words::default()), Err(over(&once)));
+    set_now(now() + 60_000);
+    assert_eq!(store.deny(&reused.id, &bob(), &Words::default()), Err(over(&reused)));
+    assert!(events(&store, "s").iter().all(|event| event.what != "revoked"));
+}
+
+#[tokio::test]
+async fn a_revocation_that_is_not_durable_is_told_and_in_force() {
+    let disk = Disk::default();
+    let (store, _) = disk.store(eager());
+    let hold = store.request(request("s", "d", REUSED())).unwrap();
+    store.approve(&hold.id, &bob(), &Words::default()).unwrap();
+    disk.fail(Fault::Always, 0);
+    let error = store.deny(&hold.id, &bob(), &Words::default()).unwrap_err().to_string();
+    assert!(error.contains("the disk is full"), "{error}");
+    assert!(store.request(request("s", "d", REUSED())).is_err(), "nothing rests on it");
+    disk.heal();
+}
+
+#[tokio::test]
 async fn a_restart_withdraws_what_does_not_outlive_its_client() {
     let disk = Disk::default();
     let (store, _) = disk.store(interval());
@@ -246,13 +324,79 @@ async fn a_restart_withdraws_what_does_not_outlive_its_client() {
 #[tokio::test]
 async fn open_requests_are_bounded() {
     let (store, _) = Disk::default().store(crate::StoreOptions { max_open_approvals: 2, ..interval() });
-    let ask = || store.request(request("s", "d", ONE_DBA()));
-    let (first, second) = (ask().unwrap(), ask().unwrap());
-    assert_eq!(ask().err(), Some(ApprovalError::TooMany(2)));
+    let ask = |principal| store.request(of(principal, request("s", "d", ONE_DBA())));
+    let (first, second) = (ask("ann").unwrap(), ask("zoe").unwrap());
+    assert_eq!(ask("sam").err(), Some(ApprovalError::TooMany(2)));
     drop(first);
-    assert!(ask().is_ok());
+    assert!(ask("sam").is_ok());
     drop(second);
     assert!(matches!(store.request(request("s", "d", vec![])).err(), Some(ApprovalError::Store(_))));
+}
+
+#[tokio::test]
+async fn nobody_takes_all_the_room() {
+    let options = || crate::StoreOptions { max_open_approvals: 29, ..interval() };
+    let disk = Disk::default();
+    let (store, _) = disk.store(options());
+    let ids: Vec<Arc<str>> = ["d1", "d2"].map(|d| store.request(request("s", d, REUSED())).unwrap().id).into();
+    assert_eq!(store.request(request("s", "d1", REUSED())).unwrap().id, ids[0], "to join takes no room");
+    store.flush().unwrap();
+    let (restarted, _) = disk.snapshot().store(options());
+    for store in [&store, &restarted] {
+        let full = store.request(request("other", "d3", REUSED())).err().unwrap();
+        assert_eq!(full, ApprovalError::TooManyOfPrincipal { principal: "ann".into(), most: 2 });
+        assert!(full.to_string().contains("ann has 2 approval requests open already"), "{full}");
+        assert!(store.request(of("zoe", request("s", "d3", REUSED()))).is_ok());
+        store.deny(&ids[0], &bob(), &Words::default()).unwrap();
+        assert!(store.request(request("s", "d3", REUSED())).is_ok());
+    }
+}
+
+#[tokio::test]
+async fn the_commands_of_all_open_requests_have_so_much_room_and_no_more() {
+    let (store, _) = Disk::default().store(interval());
+    let most = OPEN_BYTES / SHARE;
+    let ask = |principal: &str, bytes, n: usize| {
+        // The room before the disk is not what is tried here.
+        store.flush().unwrap();
+        store.request(of(principal, long(bytes, request("s", &format!("d{n}"), ONE_DBA()))))
+    };
+    let error = ask("ann", COMMAND_BYTES + 1, 0).err();
+    assert_eq!(error, Some(ApprovalError::TooLong { bytes: COMMAND_BYTES + 1, most: COMMAND_BYTES }));
+    let mut holds: Vec<Hold> = Vec::new();
+    for principal in 0..SHARE {
+        let name = format!("ann{principal}");
+        holds.extend((0..6).map(|n| ask(&name, COMMAND_BYTES, n).unwrap()));
+        let error = ask(&name, COMMAND_BYTES, 6).err();
+        assert_eq!(error, Some(ApprovalError::TooMuchTextOfPrincipal { principal: name, most }));
+    }
+    holds.extend((0..3).map(|n| ask("zoe", COMMAND_BYTES, n).unwrap()));
+    assert_eq!(ask("zoe", COMMAND_BYTES, 3).err(), Some(ApprovalError::TooMuchText(OPEN_BYTES)));
+    assert!(ask("zoe", 1000, 3).is_ok());
+    holds.pop();
+    assert!(ask("zoe", COMMAND_BYTES, 3).is_ok());
+}
+
+#[tokio::test]
+async fn a_list_of_long_commands_ends_early_and_goes_on() {
+    let (store, _) = Disk::default().store(interval());
+    let ask = |n: usize| {
+        store.flush().unwrap();
+        let request = long(COMMAND_BYTES, request("s", &format!("d{n}"), ONE_DBA()));
+        store.request(of(&format!("ann{}", n % 4), request)).unwrap()
+    };
+    let holds: Vec<Hold> = (0..20).map(ask).collect();
+    for all in [false, true] {
+        let list = |before, limit| -> Vec<u64> {
+            store.list(all, before, limit).unwrap().iter().map(|view| view.number).collect()
+        };
+        let first = list(None, usize::MAX);
+        assert!((15..=16).contains(&first.len()), "{first:?}");
+        assert_eq!([&first[..], &list(first.last().copied(), usize::MAX)].concat(), (1..=20).rev().collect::<Vec<_>>());
+        assert_eq!(list(None, 1), [20]);
+        assert!(list(None, 0).is_empty());
+    }
+    drop(holds);
 }
 
 #[tokio::test]
@@ -463,7 +607,7 @@ async fn breaking_glass_approves_even_the_own_request_and_is_told() {
     let disk = Disk::default();
     let (store, stats) = disk.store(interval());
     let demands = || vec![demand("p", &["dba"], 2, 60, Reuse::SameCommand), demand("q", &["sec"], 1, 60, Reuse::Once)];
-    let hold = store.request(request("s", "d", demands())).unwrap();
+    let mut hold = store.request(request("s", "d", demands())).unwrap();
     let ann = breaker("ann");
     let refused = |words: &Words| store.approve(&hold.id, &ann, words).unwrap_err();
     assert_eq!(refused(&says("the shop is down")), ApprovalError::OwnRequest("ann".into()));
@@ -475,12 +619,18 @@ async fn breaking_glass_approves_even_the_own_request_and_is_told() {
     let view = store.approve(&hold.id, &ann, &glass("the shop is down")).unwrap();
     assert_eq!((view.state, view.broken_glass), (ApprovalState::Approved, true));
     assert_eq!(stats.glass_broken.load(std::sync::atomic::Ordering::Relaxed), 1);
-    assert_eq!(hold.outcome.await, ApprovalOutcome::Granted(vec![grant("p", &["ann"]), grant("q", &["ann"])]));
+    let granted = ApprovalOutcome::Granted(vec![grant("p", &["ann"]), grant("q", &["ann"])]);
+    assert_eq!(hold.outcome.as_mut().await, granted);
     assert_eq!(steps(&store)[1..], [step("broken-glass", "ann", "the shop is down")]);
     let (restarted, _) = disk.snapshot().store(interval());
     assert_eq!(restarted.show(&hold.id), Ok(view));
-    let mut again = restarted.request(request("s", "d", demands()[..1].to_vec())).unwrap();
-    assert_eq!(poll(&mut again.outcome), Poll::Ready(ApprovalOutcome::Granted(vec![grant("p", &["ann"])])));
+    // It was broken for what waited: nothing rests on it later, and nothing is left to revoke.
+    for store in [&store, &restarted] {
+        let mut again = store.request(request("s", "d", demands()[..1].to_vec())).unwrap();
+        assert!(poll(&mut again.outcome).is_pending() && again.id != hold.id);
+        let over = ApprovalError::NotOpen { id: hold.id.to_string(), state: "approved".into() };
+        assert_eq!(store.deny(&hold.id, &bob(), &Words::default()), Err(over));
+    }
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@ use proptest::option;
 use proptest::prelude::*;
 
 use super::*;
-use crate::testing::{demand, reviewer};
+use crate::testing::{demand, request, reviewer};
 
 fn record() -> Record {
     let given = Given {
@@ -102,6 +102,46 @@ fn a_link_serves_once_whatever_it_says() {
     // What did not count did not use the link up.
     let refused = open().approve(&reviewer("eve", &[]), &link("eves-mail"), 8);
     assert!(matches!(refused, Err(ApprovalError::NotAReviewer { .. })));
+}
+
+#[test]
+fn a_grant_is_revoked_by_whoever_may_refuse_it() {
+    let says = |reason: &str| Words { reason: reason.into(), ..Words::default() };
+    let revoked = record().deny(&reviewer("carl", &["dba"]), &says("the wrong table")).unwrap();
+    assert_eq!((revoked.state, revoked.is_reusable()), (ApprovalState::Denied, false));
+    assert_eq!(revoked.decided.as_deref(), Some("revoked by carl: the wrong table"));
+    let unsaid = record().deny(&reviewer("bob", &["dba"]), &says("")).unwrap();
+    assert_eq!(unsaid.decided.as_deref(), Some("revoked by bob"), "by who gave it, too");
+    let own = record().deny(&reviewer("ann", &["dba"]), &says("")).unwrap_err();
+    assert_eq!(own.to_string(), "ann asked for this approval; nobody decides on their own");
+    assert!(matches!(record().deny(&reviewer("eve", &[]), &says("")), Err(ApprovalError::NotAReviewer { .. })));
+}
+
+#[test]
+fn what_broken_glass_granted_is_not_reused() {
+    assert!(record().is_reusable());
+    let open = Record { state: ApprovalState::Open, given: vec![], ..record() };
+    let broken = open.approve(&breaker("carl"), &glass("prod is down"), 9).unwrap();
+    assert_eq!((broken.state, broken.is_reusable()), (ApprovalState::Approved, false));
+}
+
+#[test]
+fn a_command_that_nobody_could_read_is_not_held() {
+    let opens = |text: usize, parameters: Vec<String>| {
+        let demands = vec![demand("p", &["dba"], 1, 60, Reuse::Once)];
+        let request = ApprovalRequest { text: "x".repeat(text).into(), parameters, ..request("s", "d", demands) };
+        Record::open("k7".into(), 1, request, 0)
+    };
+    assert!(opens(COMMAND_BYTES, vec![]).is_ok());
+    for (text, parameter) in [(COMMAND_BYTES + 1, 0), (COMMAND_BYTES - 9, 10), (0, COMMAND_BYTES + 1)] {
+        let error = opens(text, vec!["x".repeat(parameter)]).unwrap_err();
+        assert_eq!(error, ApprovalError::TooLong { bytes: COMMAND_BYTES + 1, most: COMMAND_BYTES });
+    }
+    let told = opens(COMMAND_BYTES + 1, vec![]).unwrap_err().to_string();
+    assert_eq!(told, "a command of 1048577 bytes is too long to be reviewed; the limit is 1048576");
+    // Each takes its place in memory, whatever it says.
+    let record = opens(7, vec![String::new(); 100]).unwrap();
+    assert_eq!((record.command_bytes(), record.weight()), (7, 7 + 100 * 24 + "ticket 7".len()));
 }
 
 #[test]

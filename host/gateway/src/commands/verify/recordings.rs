@@ -59,6 +59,12 @@ impl Recordings {
             }
         }
         let hold = all - problems.len();
+        for file in self.begun.iter().filter(|file| !self.ended.contains_key(*file)) {
+            let part = self.dir.join(format!("{file}{PART}"));
+            if self.is_inside(file) && !part.exists() && !self.dir.join(file).exists() {
+                problems.push(format!("the recording {file} was begun, never ended, and is missing"));
+            }
+        }
         let unknown = self.unknown().unwrap_or_else(|error| {
             problems.push(format!("the directory {} cannot be read: {error}", self.dir.display()));
             0
@@ -66,9 +72,13 @@ impl Recordings {
         Compared { hold, unknown, problems }
     }
 
+    /// A forged event must not make this program read elsewhere.
+    fn is_inside(&self, file: &str) -> bool {
+        Path::new(file).components().all(|part| matches!(part, Component::Normal(_)))
+    }
+
     fn check(&self, file: &str, sha256: &str) -> Result<(), String> {
-        // A forged event must not make this program read elsewhere.
-        if !Path::new(file).components().all(|part| matches!(part, Component::Normal(_))) {
+        if !self.is_inside(file) {
             return Err("is outside of the directory".into());
         }
         match digest(&self.dir.join(file)) {
