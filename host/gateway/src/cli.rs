@@ -284,7 +284,7 @@ Examples:
         #[arg(long, requires = "reason")]
         break_glass: bool,
     },
-    /// Refuse the command
+    /// Refuse the command, or revoke a grant that could serve again
     Deny(Decision),
     /// Print a line for each open request, and for every change, until interrupted
     Watch {
@@ -358,13 +358,14 @@ Examples:
 }
 
 /// The outcomes of commands, and what happens to approvals.
-const VERDICTS: [&str; 11] = [
+const VERDICTS: [&str; 12] = [
     "allow",
     "review",
     "deny",
     "requested",
     "approved",
     "denied",
+    "revoked",
     "expired",
     "withdrawn",
     "left",

@@ -119,6 +119,7 @@ fn title(what: &str) -> String {
         "left" => "The client left, the request stays open".into(),
         "joined" => "Another command waits for it".into(),
         "broken-glass" => ":rotating_light: Glass broken".into(),
+        "revoked" => "Revoked: it serves no further command".into(),
         other => said(other),
     }
 }

@@ -111,7 +111,7 @@ impl Check {
             verifier.checkpoint(&head.origin);
         }
         elsewhere.iter().flatten().for_each(|checkpoint| verifier.checkpoint(checkpoint));
-        Ok(Self { verifier, recordings, others: Vec::new(), junk: 0, vouched: elsewhere.is_some() })
+        Ok(Self { verifier, recordings, others: Vec::new(), junk: 0, vouched: origin.is_some() || elsewhere.is_some() })
     }
 
     fn take(&mut self, line: Line) {
@@ -143,7 +143,8 @@ impl Check {
         let mut checked = Checked::new(self.verifier.finish(), self.recordings);
         checked.others.append(&mut self.others);
         if !self.vouched && checked.is_baseless() {
-            checked.hints.push("give the checkpoints with `--checkpoints`");
+            // The likeliest of all.
+            checked.hints.insert(0, "give the checkpoints with `--checkpoints`");
         }
         checked
     }
@@ -155,7 +156,10 @@ fn of_gateway(args: &Verify, keys: &[String]) -> anyhow::Result<Checked> {
     let trusted = if keys.is_empty() { std::slice::from_ref(&head.public_key) } else { keys };
     let mut check = Check::new(args, trusted, Some(&head))?;
     log::of_gateway(&client, &head, 0, |line| {
-        check.take(line);
+        // It was taken before those from elsewhere.
+        if !matches!(&line, Line::Checkpoint(checkpoint) if *checkpoint == head.origin) {
+            check.take(line);
+        }
         Ok(())
     })?;
     let mut checked = check.finish();
@@ -434,7 +438,7 @@ problems     none
         let checked = of_file(&path, &args(&path), &[]).unwrap();
         assert!(
             checked.is_baseless()
-                && checked.words().ends_with("hint         give the checkpoints with `--checkpoints`\n"),
+                && checked.words().contains("\nhint         give the checkpoints with `--checkpoints`\n"),
             "{}",
             checked.words()
         );

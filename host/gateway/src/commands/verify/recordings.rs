@@ -94,8 +94,8 @@ impl Recordings {
         let mut unknown = 0;
         for day in std::fs::read_dir(&self.dir)? {
             let day = day?;
+            // Beside the days is the gateway's lock.
             if !day.file_type()?.is_dir() {
-                unknown += 1;
                 continue;
             }
             for file in std::fs::read_dir(day.path())? {
