@@ -4,10 +4,10 @@ use std::process::Command;
 
 use portcullis_tests::gateway::{Gateway, Options, USER_PASSWORD};
 use portcullis_tests::place::Scratch;
-use portcullis_tests::{clients, nothing_may_be_missing, place};
+use portcullis_tests::{clients, place};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::support::{Authority, guarded, shop, write_private};
+use crate::support::{Authority, guarded, shop, skipped, write_private};
 
 /// Starts a gateway for a driver, once in plain text and once with TLS, and says which.
 fn each_mode(check: impl Fn(&Gateway, &'static str, &Authority)) {
@@ -38,16 +38,15 @@ fn run(command: impl Fn() -> Command, script: &str) {
     });
 }
 
-fn skipped(what: &str) {
-    assert!(!nothing_may_be_missing(), "{what} is missing; `cargo xtask setup` installs it");
-    eprintln!("skipped: {what} is missing");
+fn missing(what: &str) {
+    skipped(format!("{what} is missing; `cargo xtask setup` installs it"));
 }
 
 #[test]
 fn psycopg() {
     match clients::python() {
         Some(python) => run(|| Command::new(&python), "psycopg_3.py"),
-        None => skipped("psycopg"),
+        None => missing("psycopg"),
     }
 }
 
@@ -55,7 +54,7 @@ fn psycopg() {
 fn asyncpg() {
     match clients::python() {
         Some(python) => run(|| Command::new(&python), "asyncpg_all.py"),
-        None => skipped("asyncpg"),
+        None => missing("asyncpg"),
     }
 }
 
@@ -70,7 +69,7 @@ fn node_postgres() {
             },
             "node_postgres.js",
         ),
-        None => skipped("node-postgres"),
+        None => missing("node-postgres"),
     }
 }
 

@@ -5,11 +5,17 @@
 mod admin;
 mod approvals;
 mod attacks;
+mod audit;
 mod chaos;
+mod crashes;
 mod drivers;
+mod evidence;
+mod grants;
+mod held;
 mod logins;
 mod policies;
 mod protocol;
+mod recordings;
 mod secrets;
 mod support;
 mod swap;

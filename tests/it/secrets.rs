@@ -5,6 +5,7 @@ use portcullis_tests::postgres;
 use portcullis_tests::postgres::{PASSWORD, Postgres};
 use portcullis_tests::process::holds;
 
+use crate::recordings;
 use crate::support::{SHOP, guarded};
 
 #[test]
@@ -13,6 +14,7 @@ fn nothing_that_the_gateway_wrote_holds_a_secret() {
     let options = postgres::Options { method: "password", setup: SHOP.into(), ..postgres::Options::default() };
     let postgres = Postgres::start(&options).unwrap();
     let mut options = guarded(&postgres);
+    options.target = format!("record = \"results\"\n{}", options.target);
     options.more = "[log]\nlevel = \"trace\"\n".into();
     let mut gateway = Gateway::start(options).unwrap();
     for text in [
@@ -29,10 +31,16 @@ fn nothing_that_the_gateway_wrote_holds_a_secret() {
     wrong.env("PGPASSWORD", "a-wrong-password-5Tt").output().unwrap();
     let recorded = gateway.ask("olga", &["sessions", "list", "--recent"]).unwrap();
     assert!(recorded.contains("alice"));
+    // What is compressed on disk is searched as what it holds.
+    gateway.ask("olga", &["audit", "export", "--output", "audit.jsonl"]).unwrap();
     gateway.stop().unwrap();
 
     let directory = gateway.directory().to_owned();
-    assert!(holds(&directory.join("data"), b"select * from customers").unwrap(), "the audit has the commands");
+    std::fs::write(directory.join("recordings"), recordings::contents(&gateway)).unwrap();
+    for place in ["audit.jsonl", "recordings"] {
+        assert!(holds(&directory.join(place), b"select * from customers").unwrap(), "{place} has the commands");
+    }
+    assert!(holds(&directory.join("recordings"), b"a***@example.com").unwrap(), "recordings have results");
     for secret in [
         PASSWORD,
         USER_PASSWORD,
@@ -43,7 +51,7 @@ fn nothing_that_the_gateway_wrote_holds_a_secret() {
         "ada.home@example.org",
         "bob-token-Xc3",
     ] {
-        for place in ["data", "log"] {
+        for place in ["data", "log", "audit.jsonl", "recordings"] {
             assert!(!holds(&directory.join(place), secret.as_bytes()).unwrap(), "{place} holds {secret}");
         }
     }

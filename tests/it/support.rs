@@ -1,10 +1,12 @@
 //! What several tests need.
 
+use std::fmt::Display;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use portcullis_tests::gateway::{Gateway, Options};
+use portcullis_tests::nothing_may_be_missing;
 use portcullis_tests::place::Scratch;
 use portcullis_tests::postgres::{self, Postgres};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SanType};
@@ -52,6 +54,12 @@ pub(crate) fn common() -> Arc<Common> {
     let common = Arc::new(Common { gateway: Gateway::start(guarded(&postgres)).unwrap(), postgres });
     *shared = Arc::downgrade(&common);
     common
+}
+
+/// Says that a test was skipped, where that may be.
+pub(crate) fn skipped(what: impl Display) {
+    assert!(!nothing_may_be_missing(), "{what}");
+    eprintln!("skipped: {what}");
 }
 
 /// A certificate authority for a test.

@@ -30,6 +30,8 @@ pub enum Reply {
 /// A request that came.
 #[derive(Clone, Debug)]
 pub struct Received {
+    /// Its method.
+    pub method: String,
     /// Its path.
     pub path: String,
     /// Its headers, with their names in lower case.
@@ -149,7 +151,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Reads a POST request, whole.
+/// Reads a request, whole.
 fn read(stream: &TcpStream) -> Result<Received> {
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     let mut reader = BufReader::new(stream);
@@ -159,9 +161,8 @@ fn read(stream: &TcpStream) -> Result<Received> {
         Ok(line.trim_end().to_owned())
     };
     let first = line()?;
-    let (method, rest) = first.split_once(' ').context("the request has no path")?;
-    ensure!(method == "POST", "this is no POST request: {first}");
-    let path = rest.split(' ').next().unwrap_or_default().to_owned();
+    let mut words = first.split(' ').map(str::to_owned);
+    let (method, path) = words.next().zip(words.next()).context("the request has no path")?;
     let mut headers = Vec::new();
     loop {
         let header = line()?;
@@ -171,8 +172,8 @@ fn read(stream: &TcpStream) -> Result<Received> {
         let (name, value) = header.split_once(':').context("a header has no value")?;
         headers.push((name.to_lowercase(), value.trim().to_owned()));
     }
-    let length = headers.iter().find(|(name, _)| name == "content-length").context("the request has no length")?;
-    let mut body = vec![0; length.1.parse()?];
+    let length = headers.iter().find(|(name, _)| name == "content-length");
+    let mut body = vec![0; length.map_or(Ok(0), |(_, length)| length.parse())?];
     reader.read_exact(&mut body)?;
-    Ok(Received { path, headers, body: String::from_utf8(body)?, reply: Reply::Accept })
+    Ok(Received { method, path, headers, body: String::from_utf8(body)?, reply: Reply::Accept })
 }
