@@ -8,11 +8,8 @@ use portcullis_verdict::LinkKey;
 /// drives no terminal.
 pub(super) fn recording(data: &[u8]) {
     let Some((packed, content)) = data.split_first() else { return };
-    let file = if packed % 2 == 0 {
-        zstd::stream::encode_all(content, 1).expect("memory takes it")
-    } else {
-        content.to_vec()
-    };
+    let file =
+        if packed % 2 == 0 { zstd::stream::encode_all(content, 1).expect("memory takes it") } else { content.to_vec() };
     let Ok(mut reader) = Reader::new(file.as_slice()) else { return };
     let mut whole = 0;
     let mut failed = false;

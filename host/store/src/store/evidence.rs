@@ -224,7 +224,7 @@ impl Volatile {
                 // A sector is written as a whole or not at all; a write of several may be torn.
                 (Some(data), 1) if data.len() > 512 => {
                     for (index, sector) in data.chunks(512).enumerate() {
-                        if random() % 2 == 0 {
+                        if random().is_multiple_of(2) {
                             apply(&mut durable, offset + 512 * index as u64, Some(sector));
                         }
                     }

@@ -231,7 +231,7 @@ fn texts_that_wait_are_bounded_in_bytes() {
 fn a_failed_commit_refuses_everything_until_it_succeeds() {
     for options in [eager(), strict()] {
         let disk = Disk::default();
-        let (store, stats) = disk.store(options.clone());
+        let (store, stats) = disk.store(options);
         disk.fail(Fault::Always, 0);
         let first = store.append(command("s", 1));
         let error = store.flush().unwrap_err().to_string();
