@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Stdio};
 use std::sync::Arc;
@@ -340,8 +340,8 @@ impl Stream {
         match self.stream.read(&mut bytes) {
             Ok(0) => self.ended = true,
             Ok(count) => self.text.push_str(std::str::from_utf8(&bytes[..count]).unwrap()),
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-            Err(error) => panic!("{error}"),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            Err(error) => panic!("{error} after {}", self.text),
         }
     }
 

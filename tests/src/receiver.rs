@@ -1,7 +1,7 @@
 //! A receiver of webhooks: it keeps what it is sent, and answers as it is told.
 
 use std::collections::VecDeque;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -137,7 +137,7 @@ impl State {
                 stream.set_read_timeout(Some(Duration::from_millis(50)))?;
                 while !self.stopped.load(Ordering::SeqCst) {
                     match stream.read(&mut [0]) {
-                        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
                         _ => break,
                     }
                 }

@@ -233,14 +233,12 @@ impl Follower {
         let (mut before, mut gone) = (None, self.told.clone());
         loop {
             let views = self.read(false, before, CHUNK).await?;
-            let whole = views.len() < CHUNK;
-            before = views.last().map(|view| view.number);
+            // One with fewer than were asked for is not the last: long commands end it early.
+            let Some(last) = views.last() else { break };
+            before = Some(last.number);
             for view in views {
                 gone.remove(&view.id);
                 self.tell(view).await?;
-            }
-            if whole {
-                break;
             }
         }
         for id in gone.into_keys() {

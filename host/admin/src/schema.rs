@@ -351,7 +351,7 @@ pub(crate) struct ApprovalEvent {
     sequence: u64,
     /// The request.
     approval: String,
-    /// `requested`, `approved`, `denied`, `expired`, `withdrawn`, `left`, `joined` or `broken-glass`.
+    /// `requested`, `approved`, `denied`, `expired`, `withdrawn`, `left`, `joined`, `broken-glass` or `revoked`.
     what: String,
     /// The reviewer, or empty.
     by: String,

@@ -97,7 +97,7 @@ pub(crate) fn is_warning(event: &Event) -> bool {
     match event {
         Event::Open(e) => e.refused.is_some(),
         Event::Command(e) => e.outcome == "deny",
-        Event::Approval(e) => matches!(&*e.what, "denied" | "broken-glass"),
+        Event::Approval(e) => matches!(&*e.what, "denied" | "revoked" | "broken-glass"),
         Event::Recording(e) => matches!(&*e.state, "stopped" | "failed" | "cut"),
         Event::System(e) => e.what == "lost",
         Event::Finish(_) | Event::Close { .. } => false,

@@ -208,7 +208,7 @@ fn finish(event: &FinishEvent) -> Mapped {
 fn approval(event: &ApprovalEvent) -> Mapped {
     let activity = match &*event.what {
         "requested" => (1, "Create"),
-        "approved" | "denied" | "broken-glass" | "expired" | "withdrawn" => (3, "Update"),
+        "approved" | "denied" | "broken-glass" | "expired" | "revoked" | "withdrawn" => (3, "Update"),
         _ => OTHER,
     };
     let mut attributes = json!({
@@ -224,7 +224,7 @@ fn approval(event: &ApprovalEvent) -> Mapped {
         activity,
         status: match &*event.what {
             "approved" | "broken-glass" | "requested" => Status::Success,
-            "denied" => Status::Failure,
+            "denied" | "revoked" => Status::Failure,
             "expired" => Status::Other("Expired"),
             "withdrawn" => Status::Other("Withdrawn"),
             _ => Status::Other("Open"),

@@ -165,6 +165,7 @@ fn an_approval_is_a_managed_entity_and_the_reviewer_its_actor() {
         ("approved", "bob", 3, 1, 1),
         ("broken-glass", "bob", 3, 1, 3),
         ("denied", "bob", 3, 2, 3),
+        ("revoked", "bob", 3, 2, 3),
         ("expired", "", 3, 99, 1),
         ("withdrawn", "", 3, 99, 1),
         ("joined", "", 99, 99, 1),

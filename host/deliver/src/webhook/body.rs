@@ -114,12 +114,12 @@ fn title(what: &str) -> String {
         "requested" => "Approval requested".into(),
         "approved" => "Approved".into(),
         "denied" => "Denied".into(),
+        "revoked" => "Revoked, it serves no more".into(),
         "expired" => "Expired".into(),
         "withdrawn" => "Withdrawn".into(),
         "left" => "The client left, the request stays open".into(),
         "joined" => "Another command waits for it".into(),
         "broken-glass" => ":rotating_light: Glass broken".into(),
-        "revoked" => "Revoked: it serves no further command".into(),
         other => said(other),
     }
 }

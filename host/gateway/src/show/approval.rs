@@ -98,7 +98,7 @@ fn waits(view: &ApprovalView) -> &'static str {
 
 /// Whether a grant of it serves later commands, too.
 fn is_reusable(view: &ApprovalView) -> bool {
-    view.demands.iter().all(|demand| demand.terms.reuse == Reuse::SameCommand)
+    !view.broken_glass && view.demands.iter().all(|demand| demand.terms.reuse == Reuse::SameCommand)
 }
 
 /// Until when it is open or serves, and what for.
