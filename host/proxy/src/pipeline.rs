@@ -58,12 +58,16 @@ pub(crate) struct Waiting {
 type Recorded = Result<(Receipt, Ruling), AuditError>;
 
 enum State {
-    /// The digest is of what the people see, and of nothing else that may run.
-    Approval {
-        hold: Hold,
-        digest: String,
-    },
+    Approval { hold: Hold, granted: Granted },
     Disk(Pin<Box<dyn Future<Output = Recorded> + Send>>),
+}
+
+/// What people have granted so far, and for what. A policy that comes meanwhile asks people of its own, and what others have granted for the very
+/// same stands.
+struct Granted {
+    /// Of what the people see, and of nothing else that may run.
+    digest: String,
+    grants: Vec<Grant>,
 }
 
 impl Waiting {
@@ -111,11 +115,12 @@ impl Pipeline {
                 },
                 Err(error) => self.unrecorded(&error),
             },
-            State::Approval { hold, digest } => {
+            State::Approval { hold, granted } => {
                 let outcome = std::task::ready!(hold.outcome.as_mut().poll(cx));
-                let (id, digest) = (hold.id.clone(), std::mem::take(digest));
+                let (id, Granted { digest, grants }) = (hold.id.clone(), granted);
+                let granted = Granted { digest: std::mem::take(digest), grants: std::mem::take(grants) };
                 Stats::unbump(&self.stats.holds_active);
-                self.approved(waiting.command.clone(), outcome, id, digest, read)
+                self.approved(waiting.command.clone(), outcome, id, granted, read)
             }
         };
         Poll::Ready(decision)
@@ -152,7 +157,7 @@ impl Pipeline {
         command: Arc<Command>,
         outcome: ApprovalOutcome,
         id: Arc<str>,
-        digest: String,
+        mut granted: Granted,
         read: &dyn Fn(&str) -> Arc<Statement>,
     ) -> Decision {
         let refused = |message: String| self.deny(Denial::by_gateway(message));
@@ -160,13 +165,14 @@ impl Pipeline {
             // The policies are asked once more: they, or the time, may have changed since.
             ApprovalOutcome::Granted(grants) => {
                 let asked = Instant::now();
-                let mut ruling = self.judge.check(&command, &grants, read);
+                granted.grants.extend(grants);
+                let mut ruling = self.judge.check(&command, &granted.grants, read);
                 // The bytes that were approved are the bytes that run.
-                if ruling.outcome == Outcome::Allow && command.digest(final_text(&command, &ruling)) != digest {
+                if ruling.outcome == Outcome::Allow && command.digest(final_text(&command, &ruling)) != granted.digest {
                     let message = format!("the policies would run another text than the one that approval {id} is for");
                     ruling.outcome = Outcome::Deny(Denial::by_gateway(message));
                 }
-                self.settle(command, ruling, asked, Some((id, grants)))
+                self.settle(command, ruling, asked, Some((id, granted)))
             }
             ApprovalOutcome::Denied { by, reason } if reason.is_empty() => {
                 refused(format!("{by} denied approval {id}"))
@@ -182,7 +188,7 @@ impl Pipeline {
         command: Arc<Command>,
         mut ruling: Ruling,
         asked: Instant,
-        approval: Option<(Arc<str>, Vec<Grant>)>,
+        approval: Option<(Arc<str>, Granted)>,
     ) -> Decision {
         let appended = self.audit.as_ref().map(|audit| {
             let approval = approval.as_ref().map(|(id, _)| id.clone());
@@ -198,17 +204,25 @@ impl Pipeline {
             (_, Some(Appended::Failed(error))) => self.unrecorded(&error),
             (Outcome::Review(demands), _) => match approval {
                 // A policy that was not in force when people were asked demands its own approval of the same command.
-                Some((_, grants)) if demands.iter().all(|d| grants.iter().any(|g| g.policy == d.policy)) => {
+                Some((_, Granted { grants, .. }))
+                    if demands.iter().all(|d| grants.iter().any(|g| g.policy == d.policy)) =>
+                {
                     self.deny(Denial::by_gateway("the policies ask for the same approval again"))
                 }
-                _ => self.hold(command, &ruling, demands.clone()),
+                approval => self.hold(command, &ruling, demands.clone(), approval.map(|(_, granted)| granted)),
             },
             (Outcome::Allow, None) => self.permit(ruling, Receipt::accepted()),
             (Outcome::Allow, Some(Appended::Done(receipt))) => self.permit(ruling, receipt),
         }
     }
 
-    fn hold(&mut self, command: Arc<Command>, ruling: &Ruling, demands: Vec<Demand>) -> Decision {
+    fn hold(
+        &mut self,
+        command: Arc<Command>,
+        ruling: &Ruling,
+        demands: Vec<Demand>,
+        before: Option<Granted>,
+    ) -> Decision {
         Stats::bump(&self.stats.commands_held);
         let text = final_text(&command, ruling).clone();
         let digest = command.digest(&text);
@@ -224,7 +238,10 @@ impl Pipeline {
         match self.approvals.request(request) {
             Ok(hold) => {
                 Stats::bump(&self.stats.holds_active);
-                Decision::Wait(Waiting { command, state: State::Approval { hold, digest } })
+                // What was granted for another text does not count for this one.
+                let before = before.filter(|before| before.digest == digest);
+                let granted = Granted { digest, grants: before.map(|before| before.grants).unwrap_or_default() };
+                Decision::Wait(Waiting { command, state: State::Approval { hold, granted } })
             }
             Err(error) => self.deny(Denial::by_gateway(error.to_string())),
         }

@@ -182,6 +182,12 @@ impl Rig {
         }
     }
 
+    /// The policies whose demands were granted, each time that the chain was asked.
+    fn asked_with(&self) -> Vec<Vec<String>> {
+        let policies = |grants: &Vec<Grant>| grants.iter().map(|grant| grant.policy.to_string()).collect();
+        self.asked.lock().unwrap().iter().map(policies).collect()
+    }
+
     /// Allowed, denied, held, held now.
     fn counts(&self) -> [u64; 4] {
         let stats = &self.pipeline.stats;
@@ -332,6 +338,23 @@ fn a_new_demand_after_an_approval_is_held_again() {
     second.send(granted("b")).unwrap();
     assert_eq!(show(&rig.ready(&mut waiting)), "go 7");
     assert_eq!(rig.counts(), [1, 0, 2, 0]);
+    assert_eq!(rig.asked_with(), [vec![], vec!["a"], vec!["a", "b"]], "or a would demand its own again, and so on");
+}
+
+#[test]
+fn a_grant_for_another_text_counts_no_more() {
+    let rewrite = |text: &str| ("b", Verdict::Rewrite(text.into()));
+    let mut rig =
+        Rig::new([vec![review("a")], vec![rewrite("select 2"), review("c")], vec![rewrite("select 2"), review("a")]]);
+    let (first, second, third) = (rig.people(), rig.people(), rig.people());
+    let mut waiting = rig.waits();
+    first.send(granted("a")).unwrap();
+    let Decision::Wait(mut waiting) = rig.ready(&mut waiting) else { panic!("it is not held again") };
+    second.send(granted("c")).unwrap();
+    let Decision::Wait(waiting) = rig.ready(&mut waiting) else { panic!("nobody is asked about the new text") };
+    assert_eq!(waiting.approval().map(|hold| &*hold.id), Some("a3"));
+    assert_eq!(rig.asked_with(), [vec![], vec!["a"], vec!["c"]]);
+    drop(third);
 }
 
 #[test]
