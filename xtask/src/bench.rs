@@ -89,7 +89,7 @@ pub(crate) fn bench(quick: bool) -> Result<()> {
     steps::show("release build", &mut steps::cargo(&["build", "--release", "-p", "portcullis-gateway", "--locked"]))?;
     steps::plugins("release")?;
     let calls = policy_calls()?;
-    let (rounds, seconds) = if quick { (3, "1") } else { (5, "2") };
+    let (rounds, seconds) = if quick { (3, "1") } else { (7, "3") };
     let postgres = Postgres::start(&postgres::Options { setup: DATA.into(), ..postgres::Options::default() })?;
     let peers = Peers::start(&postgres)?;
     let scratch = Scratch::new("bench")?;
