@@ -189,11 +189,15 @@ impl Queue {
 
     /// Takes an event of what has happened already. It is lost only where the gateway goes on without an audit.
     pub(crate) fn note(&self, event: Event) {
-        let failed = self.lock().failed.as_deref().map(|reason| AuditError::Write(reason.into()));
-        match failed {
+        let state = self.lock();
+        match &state.failed {
             // Whoever goes on would pile them up without end.
-            Some(error) if self.on_failure == OnFailure::Continue => drop(self.lose(&error)),
-            _ => self.push_settled(Item::new(event)),
+            Some(reason) if self.on_failure == OnFailure::Continue => {
+                let error = AuditError::Write(reason.to_string());
+                drop(state);
+                drop(self.lose(&error));
+            }
+            _ => self.settle_in(state, Item::new(event)),
         }
     }
 
@@ -229,8 +233,11 @@ impl Queue {
     }
 
     /// Takes an item that records what has happened already, however the sink fares. Its number must be bounded by the caller.
-    pub(crate) fn push_settled(&self, mut item: Item) {
-        let state = self.lock();
+    pub(crate) fn push_settled(&self, item: Item) {
+        self.settle_in(self.lock(), item);
+    }
+
+    fn settle_in(&self, state: MutexGuard<'_, State>, mut item: Item) {
         if state.ended {
             Stats::bump(&self.stats.audit_failures);
             return;
