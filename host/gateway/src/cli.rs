@@ -1,11 +1,14 @@
 //! The command line.
 
+mod policy;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+pub(crate) use self::policy::*;
 use crate::time;
 
 /// Portcullis decides on every command and every row between people and their databases.
@@ -43,7 +46,7 @@ pub(crate) enum Command {
     /// Reads everything that the file refers to, compiles the policies and lets them check their settings. Shows every
     /// error with its place and the way out.
     Check(ConfigArg),
-    /// Build, check, test and inspect policy packages
+    /// Write, build, test, share and roll out policy packages
     #[command(subcommand)]
     Policy(PolicyCommand),
     /// Show, follow, replay and end sessions
@@ -79,41 +82,6 @@ pub(crate) struct ConfigArg {
     /// The configuration file
     #[arg(short, long, env = "PORTCULLIS_CONFIG", default_value = "portcullis.toml")]
     pub(crate) config: PathBuf,
-}
-
-/// Policy packages are directories with a `policy.toml`.
-#[derive(Debug, Subcommand)]
-pub(crate) enum PolicyCommand {
-    /// Build the component of each package from its source
-    #[command(after_help = "Example:\n  portcullis policy build plugins/block")]
-    Build {
-        /// Package directories, or directories of packages
-        #[arg(required = true)]
-        packages: Vec<PathBuf>,
-    },
-    /// Load a package as the gateway would, with its default settings
-    #[command(after_help = "Example:\n  portcullis policy check policies/no-destructive-sql")]
-    Check {
-        /// Package directories, or directories of packages
-        #[arg(required = true)]
-        packages: Vec<PathBuf>,
-    },
-    /// Run the test cases of packages; builds nothing
-    #[command(after_help = "Example:\n  portcullis policy test policies/")]
-    Test {
-        /// Package directories, or directories of packages
-        #[arg(required = true)]
-        packages: Vec<PathBuf>,
-    },
-    /// Show what a component imports, exports and needs
-    #[command(after_help = "Example:\n  portcullis policy inspect policies/no-destructive-sql")]
-    Inspect {
-        /// A package directory or a component file
-        path: PathBuf,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
 }
 
 /// The heading of the options that say how to reach a gateway, below those of the command itself.

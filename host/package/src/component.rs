@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use sha2::{Digest, Sha256};
 use wit_component::{ComponentEncoder, DecodedWasm};
 
-use crate::manifest::Capability;
+use crate::manifest::{Capability, Hook, Manifest};
 
 /// The interfaces that a policy may import and export.
 const POLICY: &str = "portcullis:policy/";
@@ -30,10 +30,18 @@ pub enum Unfit {
     Import(String),
     /// It uses a capability that the manifest does not declare.
     #[error(
-        "the component imports {POLICY}{name}, which needs a capability; add \"{name}\" to `capabilities` in policy.toml",
+        "the component imports {POLICY}{name}, which needs a capability; say why under [capabilities] in policy.toml: {name} = \"…\"",
         name = .0.as_str()
     )]
     Undeclared(Capability),
+    /// Its hooks are not those of the manifest.
+    #[error("policy.toml says hooks = [{declared}], and the component exports [{exported}]; make them agree")]
+    Hooks {
+        /// What the manifest says.
+        declared: String,
+        /// What the component exports.
+        exported: String,
+    },
     /// It exports nothing that the gateway would call.
     #[error("the component does not export {POLICY}lifecycle@0.1; every policy must")]
     NoPolicy,
@@ -46,21 +54,31 @@ pub(crate) fn encode(module: &[u8]) -> Result<Vec<u8>, Unfit> {
     encoder.validate(true).encode().map_err(|e| Unfit::Encoding(format!("{e:#}")))
 }
 
-/// Checks that a component is a policy and imports what it may.
-pub(crate) fn check(component: &[u8], declared: &[Capability]) -> Result<(), Unfit> {
+/// Checks that a component is a policy, imports what it may, and exports what its manifest says.
+pub(crate) fn check(component: &[u8], manifest: &Manifest) -> Result<(), Unfit> {
     let decoded = wit_component::decode(component).map_err(|error| Unfit::Encoding(format!("{error:#}")))?;
     let DecodedWasm::Component(resolve, world) = &decoded else { return Err(Unfit::NoPolicy) };
     let Some(world) = resolve.worlds.get(*world) else { return Err(Unfit::NoPolicy) };
     for name in world.imports.keys().map(|key| resolve.name_world_key(key)).filter(|name| !is_wasi(name)) {
         let Some(interface) = interface(&name) else { return Err(Unfit::Import(name)) };
         let needed = Capability::ALL.into_iter().find(|capability| capability.as_str() == interface);
-        if let Some(capability) = needed.filter(|needed| !declared.contains(needed)) {
+        if let Some(capability) = needed.filter(|needed| !manifest.capabilities.contains_key(needed)) {
             return Err(Unfit::Undeclared(capability));
         }
     }
-    let exports = |name: String| interface(&name) == Some("lifecycle");
-    let is_policy = world.exports.keys().map(|key| resolve.name_world_key(key)).any(exports);
-    if is_policy { Ok(()) } else { Err(Unfit::NoPolicy) }
+    let names: Vec<String> = world.exports.keys().map(|key| resolve.name_world_key(key)).collect();
+    let exports = |wanted: &str| names.iter().any(|name| interface(name) == Some(wanted));
+    if !exports("lifecycle") {
+        return Err(Unfit::NoPolicy);
+    }
+    let exported: Vec<Hook> = Hook::ALL.into_iter().filter(|hook| exports(hook.as_str())).collect();
+    let declared = &manifest.package.hooks;
+    if exported != *declared {
+        let list =
+            |hooks: &[Hook]| hooks.iter().map(|hook| format!("{:?}", hook.as_str())).collect::<Vec<_>>().join(", ");
+        return Err(Unfit::Hooks { declared: list(declared), exported: list(&exported) });
+    }
+    Ok(())
 }
 
 /// `clock` of `portcullis:policy/clock@0.1.0`.
@@ -113,9 +131,10 @@ pub(crate) mod tests {
 
     pub(crate) const WIT: &str = "package portcullis:policy@0.1.0;
         interface lifecycle { configure: func(); }
+        interface commands { check: func(); }
         interface clock { now-ms: func() -> u64; }
-        world timed { import clock; export lifecycle; }
-        world plain { export lifecycle; }
+        world timed { import clock; export commands; export lifecycle; }
+        world plain { export commands; export lifecycle; }
         world silent { import clock; }";
 
     /// What a guest's tool chain puts into the custom section `component-type` of its module.
@@ -138,25 +157,41 @@ pub(crate) mod tests {
         encode(&module).unwrap()
     }
 
+    fn manifest(more: &str) -> Manifest {
+        toml::from_str(&format!("{}{more}", crate::package::tests::MINIMAL)).unwrap()
+    }
+
     #[test]
     fn a_policy_imports_what_it_declares() {
-        let clock = [Capability::Clock];
-        assert_eq!(check(&component(WIT, "plain"), &[]), Ok(()));
+        let clock = manifest("[capabilities]\nclock = \"opening hours\"\n");
+        assert_eq!(check(&component(WIT, "plain"), &manifest("")), Ok(()));
         assert_eq!(check(&component(WIT, "timed"), &clock), Ok(()));
-        let error = check(&component(WIT, "timed"), &[Capability::State]).unwrap_err();
-        assert!(error.to_string().contains("add \"clock\" to `capabilities`"), "{error}");
+        let state = manifest("[capabilities]\nstate = \"counters\"\n");
+        let error = check(&component(WIT, "timed"), &state).unwrap_err();
+        assert!(error.to_string().contains("policy.toml: clock = "), "{error}");
         assert_eq!(check(&component(WIT, "silent"), &clock), Err(Unfit::NoPolicy));
+    }
+
+    #[test]
+    fn a_policy_exports_the_hooks_that_it_declares() {
+        let wit = WIT.replace("export lifecycle; }", "export lifecycle; export rows; }");
+        let wit = wit.replace("interface clock", "interface rows { plan-result: func(); }\n interface clock");
+        let error = check(&component(&wit, "plain"), &manifest("")).unwrap_err();
+        assert!(
+            error.to_string().contains(r#"hooks = ["commands"], and the component exports ["commands", "rows"]"#),
+            "{error}"
+        );
     }
 
     #[test]
     fn foreign_imports_are_refused_by_name() {
         let foreign = "package evil:net@0.1.0; interface sockets { dial: func(); } world w { import sockets; }";
-        assert_eq!(check(&component(foreign, "w"), &[]), Err(Unfit::Import("evil:net/sockets@0.1.0".into())));
+        assert_eq!(check(&component(foreign, "w"), &manifest("")), Err(Unfit::Import("evil:net/sockets@0.1.0".into())));
         let later = WIT.replace("0.1.0", "0.2.0");
         let import = "portcullis:policy/clock@0.2.0".to_owned();
-        assert_eq!(check(&component(&later, "timed"), &[Capability::Clock]), Err(Unfit::Import(import)));
+        assert_eq!(check(&component(&later, "timed"), &manifest("")), Err(Unfit::Import(import)));
         let bare = "package portcullis:policy@0.1.0; world w { import now: func(); }";
-        assert_eq!(check(&component(bare, "w"), &[]), Err(Unfit::Import("now".into())));
+        assert_eq!(check(&component(bare, "w"), &manifest("")), Err(Unfit::Import("now".into())));
     }
 
     #[test]
@@ -184,9 +219,9 @@ pub(crate) mod tests {
     #[test]
     fn what_is_no_module_or_component_is_refused() {
         assert!(matches!(encode(b"nonsense"), Err(Unfit::Encoding(_))));
-        assert!(matches!(check(b"nonsense", &[]), Err(Unfit::Encoding(_))));
+        assert!(matches!(check(b"nonsense", &manifest("")), Err(Unfit::Encoding(_))));
         // A module that was built without the interface.
-        assert_eq!(check(&encode(b"\0asm\x01\0\0\0").unwrap(), &[]), Err(Unfit::NoPolicy));
+        assert_eq!(check(&encode(b"\0asm\x01\0\0\0").unwrap(), &manifest("")), Err(Unfit::NoPolicy));
     }
 
     #[test]

@@ -19,6 +19,6 @@ pub use build::{BuildError, Built, build};
 pub use case::Case;
 pub use component::Unfit;
 pub use error::{PackageError, Problem};
-pub use manifest::{About, BuildFrom, Capability, Manifest};
+pub use manifest::{About, Budget, Budgeted, BuildFrom, Capability, Hook, Language, Manifest, Reason};
 pub use package::Package;
 pub use run::run_case;

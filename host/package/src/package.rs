@@ -166,6 +166,7 @@ version = "0.1.0"
 description = "Refuses."
 interface = "0.1"
 component = "out/block.wasm"
+hooks = ["commands"]
 "#;
 
     fn open(test: &str, manifest: &str) -> (Dir, Result<Package, PackageError>) {
@@ -178,15 +179,19 @@ component = "out/block.wasm"
     #[test]
     fn a_whole_manifest_is_read() {
         let manifest = format!(
-            "{MINIMAL}settings-schema = \"s.json\"\ncapabilities = [\"state\", \"clock\"]\n[build]\ncrate = \".\"\n\
-             [settings]\nlimit = 3\nrules = [{{ verb = \"DROP\", on = true, share = 0.5 }}]\n"
+            "{MINIMAL}settings-schema = \"s.json\"\nauthors = [\"Jo\"]\n[capabilities]\nstate = \"a\"\nclock = \"b\"\n\
+             [build]\nlanguage = \"rust\"\nsource = \".\"\n[budget]\ncheck = {{ micros = 5, memory-kib = 64 }}\n[settings]\nlimit = 3\nrules = [{{ verb = \"DROP\", on = true, share = 0.5 }}]\n"
         );
         let (dir, package) = open("whole", &manifest);
-        let Manifest { package: about, build, settings } = package.unwrap().manifest;
+        let manifest = package.unwrap().manifest;
+        let again: Manifest = toml::from_str(&toml::to_string(&manifest).unwrap()).unwrap();
+        assert_eq!(format!("{manifest:?}"), format!("{again:?}"));
+        let Manifest { package: about, build, settings, capabilities, budget } = manifest;
         assert_eq!((about.name.as_str(), about.version.as_str()), ("block", "0.1.0"));
         assert_eq!(about.settings_schema, Some("s.json".into()));
-        assert_eq!(about.capabilities.iter().map(|c| c.as_str()).collect::<Vec<_>>(), ["clock", "state"]);
-        assert_eq!(build.unwrap().crate_dir, Path::new("."));
+        assert_eq!(capabilities.keys().map(|c| c.as_str()).collect::<Vec<_>>(), ["clock", "state"]);
+        assert_eq!((about.kinds(), budget.len()), (vec!["sql".to_owned()], 1));
+        assert_eq!(build.unwrap().source, Path::new("."));
         assert_eq!(settings, json!({"limit": 3, "rules": [{"verb": "DROP", "on": true, "share": 0.5}]}));
         let by_file = Package::open(&dir.path("policy.toml")).unwrap();
         assert_eq!(by_file.component_path(), dir.path("out/block.wasm"));
@@ -196,14 +201,13 @@ component = "out/block.wasm"
     fn errors_say_where_and_what_was_meant() {
         let change = |from: &str, to: &str| MINIMAL.replace(from, to);
         let cases = [
-            (format!("{MINIMAL}settings_schema = \"x\"\n"), "policy.toml:7:1: unknown field `settings_schema`"),
+            (format!("{MINIMAL}settings_schema = \"x\"\n"), "policy.toml:8:1: unknown field `settings_schema`"),
             (format!("{MINIMAL}settings_schema = \"x\"\n"), "did you mean `settings-schema`?"),
-            (format!("{MINIMAL}capabilities = [\"clok\"]\n"), "policy.toml:7:17: unknown variant `clok`"),
-            (format!("{MINIMAL}capabilities = [\"clok\"]\n"), "did you mean `clock`?"),
-            (
-                format!("{MINIMAL}capabilities = [\"clock\", \"clock\"]\n"),
-                "policy.toml:7:16: a capability is named twice",
-            ),
+            (format!("{MINIMAL}[capabilities]\nclok = \"x\"\n"), "policy.toml:9:1: unknown variant `clok`"),
+            (format!("{MINIMAL}[capabilities]\nclok = \"x\"\n"), "did you mean `clock`?"),
+            (format!("{MINIMAL}[capabilities]\nclock = \"\"\n"), "policy.toml:9:9: a reason has 1 to 256 bytes"),
+            (change("[\"commands\"]", "[\"rows\", \"rows\"]"), "a hook is named twice"),
+            (change("[\"commands\"]", "[]"), "`commands`, `rows` or both"),
             (format!("{MINIMAL}[biuld]\n"), "did you mean `build`?"),
             (format!("{MINIMAL}[settings]\nday = 2020-01-01\n"), "put it in quotes"),
             (format!("{MINIMAL}[settings]\nn = inf\n"), "no JSON number"),
@@ -245,7 +249,8 @@ component = "out/block.wasm"
         let package = package.unwrap();
         let error = package.component().unwrap_err().to_string();
         assert!(error.contains("out/block.wasm; ") && error.contains("`cargo xtask plugins`"), "{error}");
-        let (_dir, with_source) = open("component-source", &format!("{MINIMAL}[build]\ncrate = \".\"\n"));
+        let (_dir, with_source) =
+            open("component-source", &format!("{MINIMAL}[build]\nlanguage = \"rust\"\nsource = \".\"\n"));
         let error = with_source.unwrap().component().unwrap_err().to_string();
         assert!(error.contains("out/block.wasm; run `portcullis policy build "), "{error}");
         dir.put("out/block.wasm", b"\0asm\x01\0\0\0");

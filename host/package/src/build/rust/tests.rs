@@ -1,7 +1,8 @@
 use std::sync::{Mutex, PoisonError};
 
-use super::*;
+use crate::build::build;
 use crate::component::tests::{WIT, metadata};
+use crate::package::Package;
 use crate::package::tests::{Dir, MINIMAL};
 
 /// With CARGO_TARGET_DIR set, the guests of these tests have the same name in the same directory: one at a time.
@@ -12,6 +13,9 @@ const GUEST: &str = r#"
 #[used]
 #[unsafe(link_section = "component-type:guest")]
 static TYPE: [u8; include_bytes!("world.bin").len()] = *include_bytes!("world.bin");
+
+#[unsafe(export_name = "portcullis:policy/commands@0.1.0#check")]
+pub extern "C" fn check() {}
 
 #[unsafe(export_name = "portcullis:policy/lifecycle@0.1.0#configure")]
 pub extern "C" fn configure() {
@@ -43,7 +47,7 @@ fn guest(test: &str, helper: &str) -> (Dir, Package) {
     dir.put("ws/other/src/lib.rs", "");
     dir.put(&format!("{helper}/Cargo.toml"), library("helper"));
     dir.put(&format!("{helper}/src/lib.rs"), HELPER);
-    let sections = "capabilities = [\"clock\"]\n[build]\ncrate = \"../ws/guest\"\n";
+    let sections = "[capabilities]\nclock = \"a test\"\n[build]\nlanguage = \"rust\"\nsource = \"../ws/guest\"\n";
     let manifest = dir.put("policy/policy.toml", format!("{MINIMAL}{sections}"));
     let package = Package::open(&manifest).unwrap();
     (dir, package)
@@ -85,8 +89,8 @@ fn what_cannot_be_built_says_why() {
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let (dir, mut package) = guest("broken", "helper");
     let error = |package: &Package| build(package, &mut |_| {}).unwrap_err().to_string();
-    package.manifest.package.capabilities.clear();
-    assert!(error(&package).contains("add \"clock\" to `capabilities`"));
+    package.manifest.capabilities.clear();
+    assert!(error(&package).contains("clock = "));
     assert!(!package.component_path().exists());
 
     dir.put("ws/guest/src/lib.rs", "fn broken() { nowhere() }");
