@@ -71,6 +71,7 @@ impl Instance {
             let rows = policy.hooks.rows.as_ref().map(|hooks| hooks.load(&mut store, &instance)).transpose()?;
             Ok((lifecycle, commands, rows))
         });
+        store.data_mut().end_lines();
         match started {
             Ok((lifecycle, commands, rows)) => Ok(Self { store, lifecycle, commands, rows, limits, dead: false }),
             Err(e) if e.is::<wasmtime::PoolConcurrencyLimitError>() => Err(Fault::Start(POOL_IS_FULL.into())),
@@ -140,6 +141,7 @@ impl Instance {
         let (_call, deadline) = runtime.enter(limits.call_ms);
         self.store.set_epoch_deadline(deadline);
         let answer = ask(&mut self.store);
+        self.store.data_mut().end_lines();
         let unread = self.store.data_mut().answered();
         self.dead |= answer.is_err();
         match (unread, answer) {

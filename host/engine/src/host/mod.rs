@@ -3,6 +3,7 @@
 mod facts;
 mod log;
 mod services;
+pub(crate) mod wasi;
 
 use std::fs::File;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use wasmtime::component::{HasSelf, Linker, Resource};
 use crate::bindings::portcullis::policy as wit;
 use crate::error::EngineError;
 use crate::host::log::LogGate;
+use crate::host::wasi::Wasi;
 use crate::spec::{Capability, PolicyLimits};
 use crate::state::State;
 
@@ -57,6 +59,7 @@ pub(crate) struct Host {
     question: Question,
     /// Handles of statements are numbered through all questions, so that a stale one is never taken for another.
     first_statement: u32,
+    wasi: Wasi,
 }
 
 /// What the guest is being asked about.
@@ -83,7 +86,7 @@ impl Question {
 impl Host {
     pub(crate) fn new(session: Option<Arc<Session>>, services: Arc<Services>) -> Self {
         let memory = Memory { limit: services.limits.memory_bytes as usize, used: 0, refused: false };
-        Self { session, services, memory, question: Question::default(), first_statement: 0 }
+        Self { session, services, memory, question: Question::default(), first_statement: 0, wasi: Wasi::default() }
     }
 
     /// Sets what the next call is about.

@@ -9,3 +9,4 @@ mod loading;
 mod results;
 mod swaps;
 mod verdicts;
+mod wasi;
