@@ -11,6 +11,7 @@ use wasmtime::component::Component;
 use crate::error::{EngineError, LoadError, Problem};
 use crate::host::{Clock, Shared};
 use crate::judge::SessionJudge;
+use crate::meter::{Meter, Metering};
 use crate::policy::{self, Names, Policy};
 use crate::runtime::Runtime;
 use crate::spec::{Capability, PolicySpec};
@@ -23,6 +24,10 @@ pub struct EngineOptions {
     pub max_instances: u32,
     /// The secret of `crypto.hmac-each`.
     pub hash_key: HashKey,
+    /// Hears what every call into a policy cost, trial starts included. Without one nothing is measured.
+    pub meter: Option<Meter>,
+    /// Count instructions for the meter. It makes guests slower, and their compiled code is kept beside that which does not count.
+    pub fuel: bool,
 }
 
 /// What a component is and needs.
@@ -94,10 +99,10 @@ impl Engine {
         options: EngineOptions,
         now_ms: Arc<dyn Fn() -> u64 + Send + Sync>,
     ) -> Result<Arc<Self>, EngineError> {
-        let EngineOptions { cache_dir, max_instances, hash_key } = options;
+        let EngineOptions { cache_dir, max_instances, hash_key, meter, fuel } = options;
         let now: Clock = now_ms;
         let inner = Inner {
-            runtime: Runtime::new(cache_dir.as_deref(), max_instances)?,
+            runtime: Runtime::new(cache_dir.as_deref(), max_instances, Metering::new(meter, fuel))?,
             shared: Arc::new(Shared::new(now, hash_key)?),
             current: ArcSwap::from_pointee(Installed {
                 generation: 0,

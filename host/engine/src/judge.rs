@@ -9,6 +9,7 @@ use crate::answer::{self, Asked};
 use crate::engine::{Inner, Installed};
 use crate::host::{Question, handle};
 use crate::instance::Instance;
+use crate::meter::Hook;
 use crate::policy::Policy;
 
 /// Decides for one session, with instances of its own.
@@ -117,11 +118,13 @@ impl SessionJudge {
             let question = Question::command(command, statement);
             match grant {
                 None => answer::verdict(
-                    instance.decide(&inner.runtime, question, |hooks, s| hooks.call_check(s, handle(), handle()))?,
+                    instance.decide(&inner.runtime, Hook::Check, question, |hooks, s| {
+                        hooks.call_check(s, handle(), handle())
+                    })?,
                     Asked::Check,
                 ),
                 Some(grant) => answer::verdict(
-                    instance.decide(&inner.runtime, question, |hooks, s| {
+                    instance.decide(&inner.runtime, Hook::Approved, question, |hooks, s| {
                         hooks.call_approved(s, handle(), handle(), &grant.approvers)
                     })?,
                     Asked::Approved,
@@ -178,7 +181,8 @@ impl Judge for SessionJudge {
         for policy in chain.iter().filter(|p| p.hooks.commands.is_some()) {
             let outcome = self.ask(&set, policy, |inner, instance| {
                 let question = Question::default();
-                let answer = instance.decide(&inner.runtime, question, |hooks, s| hooks.call_open(s, handle()))?;
+                let answer =
+                    instance.decide(&inner.runtime, Hook::Open, question, |hooks, s| hooks.call_open(s, handle()))?;
                 answer::verdict(answer, Asked::Open)
             });
             if ruling.push(told(policy, outcome)) == Step::Stop {

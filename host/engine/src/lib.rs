@@ -13,6 +13,7 @@ mod health;
 mod host;
 mod instance;
 mod judge;
+mod meter;
 mod policy;
 mod rows;
 mod runtime;
@@ -21,4 +22,5 @@ mod state;
 
 pub use engine::{Engine, EngineOptions, Inspection, PolicySet};
 pub use error::{EngineError, LoadError, Problem};
+pub use meter::{Call, Hook, Meter};
 pub use spec::{Capability, PolicyLimits, PolicySpec, UnknownCapability};

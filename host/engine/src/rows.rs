@@ -10,6 +10,7 @@ use crate::bindings::exports::portcullis::policy::rows as wit;
 use crate::engine::Installed;
 use crate::host::{Question, handle};
 use crate::judge::SessionJudge;
+use crate::meter::Hook;
 use crate::policy::Policy;
 
 /// A policy may hand back so many times what it was given, beyond its limit.
@@ -36,7 +37,7 @@ impl SessionJudge {
         for (place, policy) in chain.iter().enumerate().filter(|(_, p)| p.edits()) {
             let answer = self.ask(&set, policy, |inner, instance| {
                 let question = Question::result(command, result);
-                let plan = instance.edit(&inner.runtime, question, 0, |hooks, s| {
+                let plan = instance.edit(&inner.runtime, Hook::Plan, question, 0, |hooks, s| {
                     hooks.call_plan_result(s, handle(), handle(), handle())
                 })?;
                 let actions = actions(plan.rules, &result.columns)?;
@@ -79,9 +80,10 @@ impl SessionJudge {
                 let (chunks, bytes) = lend(batch, &columns);
                 let question = Question::result(command, result);
                 let rows = batch.rows;
-                let answer = instance.edit(&inner.runtime, question, bytes * ANSWER_FACTOR, |hooks, s| {
-                    hooks.call_filter_batch(s, handle(), handle(), handle(), rows, &chunks)
-                });
+                let answer =
+                    instance.edit(&inner.runtime, Hook::Filter, question, bytes * ANSWER_FACTOR, |hooks, s| {
+                        hooks.call_filter_batch(s, handle(), handle(), handle(), rows, &chunks)
+                    });
                 give_back(batch, chunks);
                 let wit::BatchResult { edits, drop_rows, abort } = answer?;
                 if let Some(message) = abort {

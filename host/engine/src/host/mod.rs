@@ -86,6 +86,11 @@ impl Host {
         Self { session, services, memory, question: Question::default(), first_statement: 0 }
     }
 
+    /// The name of the policy that it serves.
+    pub(crate) fn policy(&self) -> &str {
+        &self.services.policy
+    }
+
     /// Sets what the next call is about.
     pub(crate) fn ask(&mut self, question: Question) {
         self.question = question;
@@ -139,6 +144,13 @@ pub(crate) struct Memory {
 
 /// The most entries of all tables of an instance: function pointers, mostly.
 const MAX_TABLE_ELEMENTS: usize = 100_000;
+
+impl Memory {
+    /// Bytes of all linear memories.
+    pub(crate) fn used(&self) -> usize {
+        self.used
+    }
+}
 
 impl wasmtime::ResourceLimiter for Memory {
     fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {

@@ -28,11 +28,20 @@ impl Bench {
     }
 
     pub(crate) fn with_instances(max_instances: u32) -> Self {
+        Self::with_options(|options| EngineOptions { max_instances, ..options })
+    }
+
+    pub(crate) fn with_options(changed: impl FnOnce(EngineOptions) -> EngineOptions) -> Self {
         let clock = Arc::new(AtomicU64::new(1));
         let now = clock.clone();
-        let options =
-            EngineOptions { cache_dir: Some(cache_dir()), max_instances, hash_key: HashKey::new(b"a key for tests") };
-        let engine = Engine::with_clock(options, Arc::new(move || now.load(Ordering::SeqCst))).unwrap();
+        let options = EngineOptions {
+            cache_dir: Some(cache_dir()),
+            max_instances: 20,
+            hash_key: HashKey::new(b"a key for tests"),
+            meter: None,
+            fuel: false,
+        };
+        let engine = Engine::with_clock(changed(options), Arc::new(move || now.load(Ordering::SeqCst))).unwrap();
         Self { engine, clock }
     }
 

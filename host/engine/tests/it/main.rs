@@ -6,6 +6,7 @@ mod capabilities;
 mod faults;
 mod guests;
 mod loading;
+mod meter;
 mod results;
 mod swaps;
 mod verdicts;
