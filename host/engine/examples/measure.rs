@@ -128,6 +128,7 @@ fn policy(name: &str, component: &Arc<[u8]>, settings: &str) -> PolicySpec {
         mode: Mode::Enforce,
         capabilities: Capability::ALL.into(),
         limits: PolicyLimits::default(),
+        canary: None,
     }
 }
 

@@ -242,6 +242,7 @@ impl Policies for Engine {
             calls: p.health.calls(),
             faults: p.health.faults(),
             last_fault: p.health.last(),
+            canary: None,
         };
         self.inner.current.load().set.policies.iter().map(status).collect()
     }

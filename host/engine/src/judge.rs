@@ -140,7 +140,14 @@ fn told(policy: &Policy, outcome: Result<(Verdict, Vec<Finding>), Fault>) -> Ans
         Ok((verdict, findings)) => (Ok(verdict), findings),
         Err(fault) => (Err(fault), Vec::new()),
     };
-    Answer { policy: policy.name.clone(), digest: policy.digest.clone(), mode: policy.mode, verdict, findings }
+    Answer {
+        policy: policy.name.clone(),
+        digest: policy.digest.clone(),
+        mode: policy.mode,
+        verdict,
+        findings,
+        inputs: Vec::new(),
+    }
 }
 
 /// The gateway's own refusal, as an answer of a chain.
@@ -151,6 +158,7 @@ fn refused(denial: Denial) -> Answer {
         mode: Mode::Enforce,
         verdict: Ok(Verdict::Deny(denial.message)),
         findings: Vec::new(),
+        inputs: Vec::new(),
     }
 }
 

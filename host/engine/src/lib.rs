@@ -23,4 +23,4 @@ mod state;
 pub use engine::{Engine, EngineOptions, Inspection, PolicySet};
 pub use error::{EngineError, LoadError, Problem};
 pub use meter::{Call, Hook, Meter};
-pub use spec::{Capability, PolicyLimits, PolicySpec, UnknownCapability};
+pub use spec::{Capability, PolicyLimits, PolicySpec, Rollout, UnknownCapability};

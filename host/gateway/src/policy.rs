@@ -186,6 +186,7 @@ fn spec(package: &Package) -> anyhow::Result<PolicySpec> {
         mode: Mode::Enforce,
         capabilities: capabilities.collect::<Result<_, _>>()?,
         limits: PolicyLimits::default(),
+        canary: None,
     })
 }
 
