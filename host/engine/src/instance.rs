@@ -1,6 +1,4 @@
-use std::sync::Arc;
-
-use portcullis_verdict::{Fault, Session};
+use portcullis_verdict::Fault;
 use wasmtime::{Store, Trap};
 
 use crate::answer;
@@ -40,8 +38,8 @@ struct CallLimits {
 
 impl Instance {
     /// Starts and configures an instance. It must register for what it registered for when the policy was loaded.
-    pub(crate) fn start(runtime: &Runtime, policy: &Policy, session: &Arc<Session>) -> Result<Self, Fault> {
-        let mut instance = Self::unconfigured(runtime, policy, Some(session.clone()))?;
+    pub(crate) fn start(runtime: &Runtime, policy: &Policy, host: Host) -> Result<Self, Fault> {
+        let mut instance = Self::unconfigured(runtime, policy, host)?;
         match instance.configure(runtime, &policy.settings)? {
             kinds if kinds == policy.registered => Ok(instance),
             _ => Err(Fault::Start("it registers for other commands than when it was loaded".into())),
@@ -49,18 +47,14 @@ impl Instance {
     }
 
     /// An instance that knows no settings yet.
-    pub(crate) fn unconfigured(
-        runtime: &Runtime,
-        policy: &Policy,
-        session: Option<Arc<Session>>,
-    ) -> Result<Self, Fault> {
+    pub(crate) fn unconfigured(runtime: &Runtime, policy: &Policy, host: Host) -> Result<Self, Fault> {
         let limits = &policy.limits;
         let limits = CallLimits {
             call_ms: limits.call_ms,
             answer_bytes: limits.answer_bytes,
             memory_bytes: limits.memory_bytes,
         };
-        let mut store = Store::new(&runtime.engine, Host::new(session, policy.services.clone()));
+        let mut store = Store::new(&runtime.engine, host);
         store.limiter(|host| &mut host.memory);
         store.set_max_component_handles(MAX_HANDLES);
         store.set_hostcall_fuel(limits.answer_bytes as usize);
@@ -79,6 +73,11 @@ impl Instance {
             Err(e) if e.is::<wasmtime::PoolConcurrencyLimitError>() => Err(Fault::Start(POOL_IS_FULL.into())),
             Err(e) => Err(starting(fault(&store, &e, limits.starting()))),
         }
+    }
+
+    /// What it can reach.
+    pub(crate) fn host(&mut self) -> &mut Host {
+        self.store.data_mut()
     }
 
     /// Asks what is wrong with the settings, as pairs of path and message.

@@ -6,6 +6,7 @@
 
 mod answer;
 mod bindings;
+mod canary;
 mod detect;
 mod engine;
 mod error;
@@ -15,6 +16,7 @@ mod instance;
 mod judge;
 mod meter;
 mod policy;
+mod rehearsal;
 mod rows;
 mod runtime;
 mod spec;
@@ -23,4 +25,5 @@ mod state;
 pub use engine::{Engine, EngineOptions, Inspection, PolicySet};
 pub use error::{EngineError, LoadError, Problem};
 pub use meter::{Call, Hook, Meter};
+pub use rehearsal::{Fidelity, Rehearsal, Script};
 pub use spec::{Capability, PolicyLimits, PolicySpec, Rollout, UnknownCapability};

@@ -3,12 +3,13 @@
 mod facts;
 mod log;
 mod services;
+mod source;
 
 use std::fs::File;
 use std::sync::Arc;
 
 use portcullis_verdict::mask::HashKey;
-use portcullis_verdict::{Command, ResultSet, Session, Statement};
+use portcullis_verdict::{Command, Inputs, ResultSet, Session, Statement};
 use wasmtime::component::{HasSelf, Linker, Resource};
 
 use crate::bindings::portcullis::policy as wit;
@@ -16,6 +17,8 @@ use crate::error::EngineError;
 use crate::host::log::LogGate;
 use crate::spec::{Capability, PolicyLimits};
 use crate::state::State;
+
+pub(crate) use source::Cue;
 
 /// Milliseconds of a clock that never goes back.
 pub(crate) type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
@@ -55,6 +58,10 @@ pub(crate) struct Host {
     services: Arc<Services>,
     pub(crate) memory: Memory,
     question: Question,
+    /// What stands in for the world, in a rehearsal.
+    cue: Option<Cue>,
+    /// What the guest got from its capabilities since it was asked.
+    inputs: Inputs,
     /// Handles of statements are numbered through all questions, so that a stale one is never taken for another.
     first_statement: u32,
 }
@@ -80,10 +87,18 @@ impl Question {
     }
 }
 
+impl Question {
+    /// Whether what the guest gets from its capabilities is taken down: where the audit records the answer.
+    fn is_recorded(&self) -> bool {
+        self.command.is_some() && self.result.is_none()
+    }
+}
+
 impl Host {
     pub(crate) fn new(session: Option<Arc<Session>>, services: Arc<Services>) -> Self {
         let memory = Memory { limit: services.limits.memory_bytes as usize, used: 0, refused: false };
-        Self { session, services, memory, question: Question::default(), first_statement: 0 }
+        let question = Question::default();
+        Self { session, services, memory, question, cue: None, inputs: Inputs::default(), first_statement: 0 }
     }
 
     /// The name of the policy that it serves.

@@ -116,9 +116,13 @@ pub(crate) fn monitor(policy: PolicySpec) -> PolicySpec {
 }
 
 pub(crate) fn session() -> Arc<Session> {
+    session_of("0198c0de-0000-7000-8000-000000000001")
+}
+
+pub(crate) fn session_of(id: &str) -> Arc<Session> {
     let labels = BTreeMap::from([("env".into(), "production".into())]);
     Arc::new(Session {
-        id: "0198c0de-0000-7000-8000-000000000001".into(),
+        id: id.into(),
         protocol: "postgres",
         principal: Principal {
             name: "alice".into(),
