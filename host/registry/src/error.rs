@@ -61,3 +61,33 @@ impl ArtifactError {
         Self::Invalid { what: what.into(), message: message.into() }
     }
 }
+
+/// What went wrong with a registry, and where.
+#[derive(Debug, thiserror::Error)]
+#[error("{reference}: {problem}")]
+pub struct RegistryError {
+    /// What it was about.
+    pub reference: String,
+    /// What went wrong.
+    pub problem: Problem,
+}
+
+/// What may go wrong with a registry.
+#[derive(Debug, thiserror::Error)]
+pub enum Problem {
+    /// It is not there.
+    #[error("{0}")]
+    Absent(String),
+    /// What came is no package that can be used.
+    #[error(transparent)]
+    Artifact(#[from] ArtifactError),
+    /// A configuration, or what the registry says, makes no sense.
+    #[error("{0}")]
+    Invalid(String),
+    /// The registry refuses, or would have done what is not allowed.
+    #[error("{0}")]
+    Refused(String),
+    /// The registry cannot be reached, or failed on the way.
+    #[error("{0}")]
+    Unreachable(String),
+}

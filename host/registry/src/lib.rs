@@ -4,6 +4,7 @@
 //! or a layout is checked against that, or refused.
 
 mod artifact;
+mod client;
 mod digest;
 mod error;
 mod layout;
@@ -14,8 +15,9 @@ mod sbom;
 mod signature;
 
 pub use artifact::Artifact;
+pub use client::{Credentials, Registry, RegistryOptions};
 pub use digest::{BadDigest, Digest};
-pub use error::ArtifactError;
+pub use error::{ArtifactError, Problem, RegistryError};
 pub use layout::{Layout, LayoutError, Listed, Named, Pulled};
 pub use reference::{BadReference, Reference};
 pub use signature::Signature;
