@@ -105,6 +105,34 @@ impl Policies for Fake {
     }
 }
 
+impl Rollout for Fake {
+    fn origins(&self) -> Vec<Origin> {
+        vec![Origin {
+            policy: "block".into(),
+            package: "block".into(),
+            version: "1.2.0".into(),
+            source: "oci://registry.example/policies/block:1".into(),
+            artifact: Some("sha256:00".into()),
+            signers: vec!["platform".into()],
+            since_ms: 1,
+            rolled_back: false,
+            previous: Some("1.1.0".into()),
+        }]
+    }
+
+    fn refusal(&self) -> Option<Refusal> {
+        Some(Refusal { step: RolloutStep::Verify, reason: "nobody signed it".into(), at_ms: 2 })
+    }
+
+    fn counts(&self) -> RolloutCounts {
+        RolloutCounts { applied: 3, refused: 2, rolled_back: 1 }
+    }
+
+    fn rollback(&self, policy: &str) -> Result<String, String> {
+        if policy == "block" { Ok("block 1.1.0 is in force again".into()) } else { Err("there is no such policy".into()) }
+    }
+}
+
 impl SessionControl for Fake {
     fn live(&self) -> Vec<LiveSession> {
         let (principal, target, client_address) = ("ann".into(), "orders".into(), "127.0.0.1:5000".into());

@@ -15,6 +15,7 @@ use portcullis_package::{Package, build};
 use portcullis_verdict::Mode;
 use portcullis_verdict::mask::HashKey;
 
+pub(crate) use self::trial::Trial;
 use crate::cli::PolicyCommand;
 use crate::show::{reasons, safe_lines};
 

@@ -12,7 +12,7 @@ use super::{prepare, spec};
 use crate::show::{reasons, safe_lines};
 
 /// A policy under test: alone in its set, and bound to whatever target a case names.
-pub(super) struct Trial {
+pub(crate) struct Trial {
     engine: Arc<Engine>,
     pub(super) spec: PolicySpec,
     bound: Mutex<Vec<String>>,
@@ -25,9 +25,15 @@ pub(super) fn trial(engine: &Arc<Engine>, dir: &Path) -> anyhow::Result<(Trial, 
     if cases.is_empty() {
         bail!("the package has no cases: write some to {}", dir.join("cases").display());
     }
-    let spec = spec(&package)?;
-    prepare(engine, spec.clone(), &[])?;
-    Ok((Trial { engine: engine.clone(), spec, bound: Mutex::default() }, cases))
+    Ok((Trial::new(engine, spec(&package)?)?, cases))
+}
+
+impl Trial {
+    /// Loads a policy.
+    pub(crate) fn new(engine: &Arc<Engine>, spec: PolicySpec) -> anyhow::Result<Self> {
+        prepare(engine, spec.clone(), &[])?;
+        Ok(Self { engine: engine.clone(), spec, bound: Mutex::default() })
+    }
 }
 
 impl Decide for Trial {
