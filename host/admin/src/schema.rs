@@ -508,6 +508,9 @@ pub(crate) struct PolicyStatus {
     /// Its latest failure.
     #[schema(required = true)]
     last_fault: Option<String>,
+    /// Where in its code it trapped or was stopped last, a line for each function.
+    #[schema(required = true)]
+    last_backtrace: Option<String>,
 }
 
 /// Whether a policy answers (`serving`), or has failed repeatedly and everything it would decide is denied (`held-closed`).

@@ -93,7 +93,7 @@ impl Policies for Fake {
     fn status(&self) -> Vec<PolicyStatus> {
         let (name, digest, last_fault) = ("pii \"x\"".into(), "d1".into(), Some("it trapped".into()));
         let (mode, state) = (Mode::Enforce, PolicyState::HeldClosed);
-        vec![PolicyStatus { name, digest, mode, state, calls: 9, faults: 3, last_fault }]
+        vec![PolicyStatus { name, digest, mode, state, calls: 9, faults: 3, last_fault, last_backtrace: None }]
     }
 
     fn generation(&self) -> u64 {
