@@ -150,7 +150,7 @@ pub(crate) mod tests {
         (resolve, world)
     }
 
-    fn component(wit: &str, world: &str) -> Vec<u8> {
+    pub(crate) fn component(wit: &str, world: &str) -> Vec<u8> {
         let (resolve, world) = resolve(wit, world);
         let mut module = wit_component::dummy_module(&resolve, world, ManglingAndAbi::Standard32);
         wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
