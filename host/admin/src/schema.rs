@@ -623,6 +623,9 @@ pub(crate) struct PolicyStatus {
     /// Its latest failure.
     #[schema(required = true)]
     last_fault: Option<String>,
+    /// Where in its code it trapped or was stopped last, a line for each function.
+    #[schema(required = true)]
+    last_backtrace: Option<String>,
     /// Of how many sessions in a hundred it decides, if it is a canary; in the others it is in monitor mode.
     #[schema(required = true)]
     canary: Option<u8>,

@@ -93,7 +93,8 @@ impl Policies for Fake {
     fn status(&self) -> Vec<PolicyStatus> {
         let (name, digest, last_fault) = ("pii \"x\"".into(), "d1".into(), Some("it trapped".into()));
         let (mode, state) = (Mode::Enforce, PolicyState::HeldClosed);
-        vec![PolicyStatus { name, digest, mode, state, calls: 9, faults: 3, last_fault, canary: Some(5) }]
+        let (last_backtrace, canary) = (None, Some(5));
+        vec![PolicyStatus { name, digest, mode, state, calls: 9, faults: 3, last_fault, last_backtrace, canary }]
     }
 
     fn generation(&self) -> u64 {
