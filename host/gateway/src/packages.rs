@@ -155,7 +155,7 @@ impl Packages {
             });
         }
         let pulled = self.pull(reference, Some(digest)).map_err(failed)?;
-        self.keep(&pulled).map_err(failed)?;
+        self.keep(&pulled, None).map_err(failed)?;
         Ok(pulled)
     }
 
@@ -163,6 +163,25 @@ impl Packages {
     pub(crate) fn pull(&self, reference: &Reference, digest: Option<&Digest>) -> anyhow::Result<Pulled> {
         let registry = self.registries.client(reference)?;
         Ok(wait(registry.pull(reference, digest))??)
+    }
+
+    /// How registries are reached.
+    pub(crate) fn registries(&self) -> &Registries {
+        &self.registries
+    }
+
+    /// Who must have signed packages.
+    pub(crate) fn trust(&self) -> &Trust {
+        &self.trust
+    }
+
+    /// What is kept under the name of a reference.
+    pub(crate) fn kept_as(&self, reference: &Reference) -> anyhow::Result<Option<Pulled>> {
+        let Some(store) = self.kept()? else { return Ok(None) };
+        let name = reference.to_string();
+        let name = name.trim_start_matches("oci://");
+        let listed = store.list()?.into_iter().find(|listed| listed.name.as_deref() == Some(name));
+        listed.map(|listed| store.get(&listed.digest)).transpose().map_err(Into::into)
     }
 
     /// The digest that a source is held to.
@@ -181,11 +200,11 @@ impl Packages {
         Ok(wait(registry.resolve(reference))??)
     }
 
-    /// Keeps a package, where there is a directory of data yet.
-    pub(crate) fn keep(&self, pulled: &Pulled) -> anyhow::Result<()> {
+    /// Keeps a package, where there is a directory of data yet. A name is for one that comes from no registry.
+    pub(crate) fn keep(&self, pulled: &Pulled, name: Option<&str>) -> anyhow::Result<()> {
         if self.store.parent().is_some_and(Path::is_dir) {
             let store = Layout::open_or_create(&self.store)?;
-            store.put(None, &pulled.artifact, &pulled.signatures)?;
+            store.put(name, &pulled.artifact, &pulled.signatures)?;
         }
         Ok(())
     }

@@ -492,7 +492,7 @@ impl Gateway {
             let why = format!("version {version} is older than what is pinned; `portcullis policy lock --update` takes it on purpose");
             return Err((RolloutStep::Verify, why));
         }
-        packages.keep(&pulled).map_err(|error| resolve(reasons(&error)))?;
+        packages.keep(&pulled, None).map_err(|error| resolve(reasons(&error)))?;
         Ok(Some((version, digest.to_string())))
     }
 

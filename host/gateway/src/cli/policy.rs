@@ -156,7 +156,7 @@ Examples:
     Annotate {
         /// The package
         reference: String,
-        /// KEY=VALUE, or KEY= to remove one
+        /// KEY=VALUE
         #[arg(required = true)]
         annotations: Vec<String>,
         #[command(flatten)]

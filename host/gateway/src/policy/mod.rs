@@ -1,6 +1,8 @@
 //! `portcullis policy …`: what policy authors use.
 
 mod inspect;
+mod share;
+mod status;
 mod test;
 mod trial;
 
@@ -31,8 +33,29 @@ pub(crate) fn run(command: PolicyCommand) -> anyhow::Result<ExitCode> {
             inspect::inspect(Path::new(&path), json).map(|()| ExitCode::SUCCESS)
         }
         PolicyCommand::Test(args) => test::test(&args),
+        PolicyCommand::Push { package, reference, key, registry } => {
+            done(share::push(&package, &reference, key.as_deref(), &registry))
+        }
+        PolicyCommand::Pull { reference, output, registry } => {
+            done(share::pull(&reference, output.as_deref(), &registry))
+        }
+        PolicyCommand::Keygen { file, without_password } => done(share::keygen(&file, without_password)),
+        PolicyCommand::Sign { reference, key, registry } => done(share::sign(&reference, &key, &registry)),
+        PolicyCommand::Verify { reference, keys, registry } => share::verify(&reference, &keys, &registry),
+        PolicyCommand::Save { packages, output, registry } => done(share::save(&packages, &output, &registry)),
+        PolicyCommand::Load { layout, config } => done(share::load(&layout, &config.config)),
+        PolicyCommand::Annotate { reference, annotations, registry } => {
+            done(share::annotate(&reference, &annotations, &registry))
+        }
+        PolicyCommand::Lock { update, check, config } => share::lock(&config.config, &update, check),
+        PolicyCommand::Status { remote } => done(status::status(&remote)),
+        PolicyCommand::Rollback { policy, remote } => done(status::rollback(&policy, &remote)),
         _ => bail!("this command is not there yet"),
     }
+}
+
+fn done(outcome: anyhow::Result<()>) -> anyhow::Result<ExitCode> {
+    outcome.map(|()| ExitCode::SUCCESS)
 }
 
 /// Does the same to each package, and goes on after a failure.
