@@ -38,8 +38,10 @@ const ARROWS: [(&str, &[&str]); 13] = [
 ];
 
 /// Libraries that only these crates may use.
-const KEPT_IN: [(&str, &[&str]); 9] = [
+const KEPT_IN: [(&str, &[&str]); 11] = [
     ("axum", &["portcullis-admin"]),
+    ("minisign", &["portcullis-package"]),
+    ("minisign-verify", &["portcullis-package"]),
     ("pg_query", &["portcullis-wire"]),
     ("redb", &["portcullis-store"]),
     ("tokio-postgres", &["portcullis-store", "portcullis-tests"]),
