@@ -65,7 +65,7 @@ fn a_stranger_who_takes_a_signers_id_does_not_count() {
     assert_eq!(hers.id(), ann.key().id());
     let signers = vec![signer("ann", ann.key()), signer("mallory", hers)];
     let trust = Trust::new(signers, vec![rule(&[], &["ann", "mallory"], 0)]).unwrap();
-    assert_eq!(verify(&trust, &[forged.clone()]).unwrap(), ["mallory"]);
+    assert_eq!(verify(&trust, std::slice::from_ref(&forged)).unwrap(), ["mallory"]);
     assert_eq!(verify(&trust, &[ann.sign('a')]).unwrap(), ["ann"]);
     assert_eq!(verify(&trust, &[forged, ann.sign('a')]).unwrap(), ["ann", "mallory"]);
 }
@@ -123,8 +123,8 @@ fn one_algorithm_is_not_taken_for_another() {
     let payload = payload(&digest('a'));
     let simple = Kept::cosign(payload.as_str(), carol.sign(payload.as_bytes()).as_ref());
     let plain = legacy(&carol, [7; 8], digest('a').as_bytes());
-    assert_eq!(verify(&as_minisign, &[plain.clone()]).unwrap(), ["carol"]);
-    assert_eq!(verify(&as_cosign, &[simple.clone()]).unwrap(), ["carol"]);
+    assert_eq!(verify(&as_minisign, std::slice::from_ref(&plain)).unwrap(), ["carol"]);
+    assert_eq!(verify(&as_cosign, std::slice::from_ref(&simple)).unwrap(), ["carol"]);
     assert_eq!(found(&as_minisign, simple.clone()), Found::Unknown { key: None });
     assert_eq!(found(&as_cosign, plain.clone()), Found::Unknown { key: Some("minisign 0707070707070707".into()) });
     assert_eq!(claims(&as_minisign, with_bytes(&plain, |bytes| bytes[1] = b'D')), "carol", "a plain text as a hash");
