@@ -12,7 +12,7 @@ use portcullis_tests::{clients, guest_rust, nothing_may_be_missing, postgres, re
 fn missing_packages() -> Vec<&'static str> {
     let has = |name: &str| find(name, &postgres::directories()).is_some();
     let mut missing = missing_build_packages();
-    let needed: [(bool, &'static str); 8] = [
+    let needed: [(bool, &'static str); 10] = [
         (has("initdb") && has("psql") && has("pgbench"), "postgresql"),
         (has("pgbouncer") || Path::new("/usr/sbin/pgbouncer").exists(), "pgbouncer"),
         (has("python3"), "python3"),
@@ -22,6 +22,9 @@ fn missing_packages() -> Vec<&'static str> {
         // Only the programs of both are used, with configurations of their own; never the system's services.
         (rsyslog::program().is_ok(), "rsyslog"),
         (has("zstd"), "zstd"),
+        // What others sign packages with.
+        (has("minisign"), "minisign"),
+        (has("openssl"), "openssl"),
     ];
     missing.extend(needed.iter().filter(|(there, _)| !there).map(|(_, package)| *package));
     missing
