@@ -108,7 +108,7 @@ if _has_commands:
 if hasattr(wit_world.exports, "Rows"):
     from wit_world.exports import rows
 
-    from portcullis.rows import Action, BatchResult, Chunk, Deny, Edit, Inspect, Mask, Patch, Plan, Spans
+    from portcullis.rows import Action, BatchResult, Chunk, Deny, Edit, Inspect, Keep, Mask, Patch, Plan, Spans
 
     def _action(action: Action) -> Any:
         match action:
@@ -125,7 +125,7 @@ if hasattr(wit_world.exports, "Rows"):
 
     def _edit(edit: Edit) -> Any:
         match edit:
-            case None:
+            case Keep():
                 return rows.Edit_Keep()
             case Spans(at, starts, lens, fill):
                 return rows.Edit_Spans(rows.Spans(at, starts, lens, ord(fill)))

@@ -44,7 +44,7 @@ from portcullis.facts import (
     SqlStatement,
 )
 from portcullis.policy import Policy, export, load
-from portcullis.rows import BatchResult, Chunk, Deny, Inspect, Mask, Patch, Plan, Spans
+from portcullis.rows import BatchResult, Chunk, Deny, Inspect, Keep, Mask, Patch, Plan, Spans
 
 __all__ = [
     "Approval",
@@ -58,6 +58,7 @@ __all__ = [
     "Effects",
     "Finding",
     "Inspect",
+    "Keep",
     "Mask",
     "Parameter",
     "Patch",

@@ -97,13 +97,18 @@ class Patch:
     values: dict[int, bytes | None] = field(default_factory=dict)
 
 
-Edit = Union[None, Spans, Patch]
+@dataclass(frozen=True)
+class Keep:
+    """Leaves the chunk alone. Said explicitly, so that a forgotten ``return`` shows nothing to anybody."""
+
+
+Edit = Union[Keep, Spans, Patch]
 
 
 @dataclass
 class BatchResult:
-    """What happens to a batch: one edit for each chunk, in order (``None`` leaves it alone), and the rows that the client is
-    not to see. ``abort`` refuses the rest of the result with a message."""
+    """What happens to a batch: one edit for each chunk, in order, and the rows that the client is not to see. ``abort``
+    refuses the rest of the result with a message."""
 
     edits: list[Edit]
     drop_rows: list[int] = field(default_factory=list)

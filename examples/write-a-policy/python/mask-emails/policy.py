@@ -1,6 +1,6 @@
 """Covers e-mail addresses in text columns by what the values look like."""
 
-from portcullis import BatchResult, Chunk, Command, Inspect, Plan, Policy, ResultSet, Session, Spans, detect, export
+from portcullis import BatchResult, Chunk, Command, Inspect, Keep, Plan, Policy, ResultSet, Session, Spans, detect, export
 
 TEXT = {"text", "varchar", "bpchar", "citext", "name"}
 
@@ -19,10 +19,10 @@ class MaskEmails(Policy):
     ) -> BatchResult:
         return BatchResult([self.cover(chunk) for chunk in chunks])
 
-    def cover(self, chunk: Chunk) -> Spans | None:
+    def cover(self, chunk: Chunk) -> Keep | Spans:
         hits = detect.scan(["email"], chunk)
         spans = Spans()
         for hit in hits:
             address = chunk[hit.row][hit.start : hit.start + hit.len]
             spans.add(hit.row, hit.start, address.rfind(b"@") if self.keep_domain else hit.len)
-        return spans if hits else None
+        return spans if hits else Keep()

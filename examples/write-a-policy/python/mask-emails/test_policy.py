@@ -1,7 +1,7 @@
 import pytest
 
 from policy import MaskEmails
-from portcullis import Inspect, Spans, load
+from portcullis import Inspect, Keep, Spans, load
 from portcullis.testing import chunk, column, detector, reset, result, session, sql, statement
 
 ALICE = session("alice")
@@ -33,4 +33,4 @@ def test_the_domain_can_be_covered_too():
 
 
 def test_a_batch_without_addresses_is_left_alone():
-    assert edit("{}", "nothing", None) is None
+    assert edit("{}", "nothing", None) == Keep()
