@@ -112,14 +112,13 @@ fn tick(engine: &wasmtime::Engine, pulse: &Pulse) {
 
 fn configuration(max_instances: u32) -> Config {
     let mut pool = PoolingAllocationConfig::new();
-    // wit-component makes three core instances of a Rust guest: the module, a shim and what fixes the shim up. A Python guest
-    // has some forty, one for each library that it links. Only counting them costs nothing; tables and memories are reserved.
-    const MOST_CORE_INSTANCES: u32 = 64;
+    // wit-component makes three core instances of a Rust guest: the module, a shim and what fixes the shim up.
+    let core = max_instances.saturating_mul(4);
     pool.total_component_instances(max_instances)
-        .total_core_instances(max_instances.saturating_mul(MOST_CORE_INSTANCES))
+        .total_core_instances(core)
         .total_memories(max_instances.saturating_mul(2))
-        .total_tables(max_instances.saturating_mul(4))
-        .max_core_instances_per_component(MOST_CORE_INSTANCES)
+        .total_tables(core)
+        .max_core_instances_per_component(64)
         .max_memories_per_component(8)
         .max_tables_per_component(64)
         .max_memory_size(MAX_MEMORY as usize);

@@ -15,5 +15,5 @@ def interface(name: str) -> Any:
         return import_module(f"wit_world.imports.{name}")
     except ImportError:
         raise ImportError(
-            f'portcullis.{name} needs a capability: add "{name}" to `capabilities` in policy.toml'
+            f'portcullis.{name} needs a capability; say why under [capabilities] in policy.toml: {name} = "…"'
         ) from None

@@ -65,7 +65,7 @@ async function bundled() {
   for (const { path } of imports) {
     const name = /^portcullis:policy\/(.*)@/.exec(path)?.[1];
     if (!["log", "detect", ...capabilities].includes(name)) {
-      fail(`the policy uses \`${name}\`, which needs a capability; add "${name}" to \`capabilities\` in policy.toml`);
+      fail(`the policy uses ${name}, which needs a capability; say why under [capabilities] in policy.toml: ${name} = "…"`);
     }
   }
   const text = (extension) => outputFiles.find((file) => file.path.endsWith(extension)).text;
