@@ -42,6 +42,11 @@ export class Chunk {
     const bytes = this.value(row);
     return bytes && new TextDecoder().decode(bytes);
   }
+
+  found({ row, start, len }) {
+    const from = (row === 0 ? 0 : this.ends[row - 1]) + start;
+    return this.data.subarray(from, from + len);
+  }
 }
 
 /** Said explicitly, so that a forgotten `return` shows nothing to anybody. */

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Iterator, Union
+from typing import TYPE_CHECKING, Iterator, Union
+
+if TYPE_CHECKING:
+    from portcullis.detect import Hit
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,11 @@ class Chunk:
     def __iter__(self) -> Iterator[bytes | None]:
         for row, (start, end) in enumerate(pairwise([0, *self.ends])):
             yield None if self.nulls[row // 8] >> row % 8 & 1 else self.data[start:end]
+
+    def found(self, hit: Hit) -> bytes:
+        """The bytes of a hit in it."""
+        start = (self.ends[hit.row - 1] if hit.row else 0) + hit.start
+        return self.data[start : start + hit.len]
 
 
 @dataclass

@@ -1,3 +1,4 @@
+/** @import { Chunk, Command, ResultSet, Rows, Session } from "portcullis-sdk" */
 import { KEEP, Plan, Spans, detect } from "portcullis-sdk";
 
 const TEXT = new Set(["text", "varchar", "bpchar", "citext", "name"]);
@@ -5,7 +6,7 @@ const AT = "@".charCodeAt(0);
 
 /**
  * Covers e-mail addresses in text columns by what the values look like.
- * @implements {import("portcullis-sdk").Rows}
+ * @implements {Rows}
  */
 export default class MaskEmails {
   /** @param {{ keep_domain?: boolean }} settings */
@@ -14,9 +15,9 @@ export default class MaskEmails {
   }
 
   /**
-   * @param {import("portcullis-sdk").Session} session
-   * @param {import("portcullis-sdk").Command} command
-   * @param {import("portcullis-sdk").ResultSet} result
+   * @param {Session} session
+   * @param {Command} command
+   * @param {ResultSet} result
    */
   plan(session, command, result) {
     const plan = new Plan();
@@ -27,24 +28,24 @@ export default class MaskEmails {
   }
 
   /**
-   * @param {import("portcullis-sdk").Session} session
-   * @param {import("portcullis-sdk").Command} command
-   * @param {import("portcullis-sdk").ResultSet} result
+   * @param {Session} session
+   * @param {Command} command
+   * @param {ResultSet} result
    * @param {number} rowCount
-   * @param {import("portcullis-sdk").Chunk[]} chunks
+   * @param {Chunk[]} chunks
    */
   filter(session, command, result, rowCount, chunks) {
     return { edits: chunks.map((chunk) => this.cover(chunk)) };
   }
 
-  /** @param {import("portcullis-sdk").Chunk} chunk */
+  /** @param {Chunk} chunk */
   cover(chunk) {
     const hits = detect.scan(["email"], chunk);
     if (hits.length === 0) return KEEP;
     const spans = new Spans();
-    for (const { row, start, len } of hits) {
-      const address = chunk.value(row).subarray(start, start + len);
-      spans.add(row, start, this.keepDomain ? address.lastIndexOf(AT) : len);
+    for (const hit of hits) {
+      const covered = this.keepDomain ? chunk.found(hit).lastIndexOf(AT) : hit.len;
+      spans.add(hit.row, hit.start, covered);
     }
     return spans;
   }

@@ -1,8 +1,9 @@
+/** @import { Command, Commands, Session } from "portcullis-sdk" */
 import { Verdict } from "portcullis-sdk";
 
 /**
  * Refuses a statement that would delete, or update, every row.
- * @implements {import("portcullis-sdk").Commands}
+ * @implements {Commands}
  */
 export default class NoMassDelete {
   /** @param {{ message?: string }} settings */
@@ -11,8 +12,8 @@ export default class NoMassDelete {
   }
 
   /**
-   * @param {import("portcullis-sdk").Session} session
-   * @param {import("portcullis-sdk").Command} command
+   * @param {Session} session
+   * @param {Command} command
    */
   check(session, command) {
     // `sql` of a command that the gateway could not read is a denial by itself. The verb is not asked for: a DELETE may hide

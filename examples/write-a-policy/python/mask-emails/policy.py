@@ -23,6 +23,6 @@ class MaskEmails(Policy):
         hits = detect.scan(["email"], chunk)
         spans = Spans()
         for hit in hits:
-            address = chunk[hit.row][hit.start : hit.start + hit.len]
-            spans.add(hit.row, hit.start, address.rfind(b"@") if self.keep_domain else hit.len)
+            covered = chunk.found(hit).rfind(b"@") if self.keep_domain else hit.len
+            spans.add(hit.row, hit.start, covered)
         return spans if hits else Keep()
