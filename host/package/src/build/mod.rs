@@ -1,6 +1,9 @@
 //! Building a component from its source, by the tools of its language.
 
+mod javascript;
+mod python;
 mod rust;
+mod world;
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -92,6 +95,8 @@ pub fn build(package: &Package, progress: &mut dyn FnMut(&str)) -> Result<Built,
     let source = package.dir.join(&from.source);
     let source = source.canonicalize().map_err(|error| PackageError::Read { file: source, source: error })?;
     let component = match from.language {
+        Language::JavaScript => javascript::component(&source, &package.manifest, progress)?,
+        Language::Python => python::component(&source, &package.manifest, progress)?,
         Language::Rust => rust::component(&source, progress)?,
         other => {
             let what = format!("this gateway does not build {}", other.as_str());
@@ -161,7 +166,6 @@ impl Tool {
 }
 
 /// A directory for what can be made anew from a source: in `CARGO_TARGET_DIR` if that is set, else `build` beside the source.
-#[allow(dead_code, reason = "for the languages that follow")]
 fn work_dir(source: &Path, language: Language) -> PathBuf {
     match target_dir() {
         Some(dir) => {
