@@ -2,3 +2,5 @@
 
 pub mod javascript;
 pub mod python;
+pub mod c;
+pub mod go;
