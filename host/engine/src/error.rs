@@ -58,7 +58,8 @@ pub enum Problem {
     Exports(String),
     /// It imports something that nobody offers.
     #[error(
-        "it imports `{0}`, which the gateway does not offer: a policy imports nothing but `portcullis:policy/*@0.1`"
+        "it imports `{0}`, which the gateway does not offer: a policy imports `portcullis:policy/*@0.1`, and of WASI \
+         0.2 what its tool chain insists on"
     )]
     Import(String),
     /// It imports a capability that the operator has not granted.

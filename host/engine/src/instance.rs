@@ -68,6 +68,7 @@ impl Instance {
             Ok((lifecycle, commands, rows))
         });
         runtime.metering.end(begun, &store, Hook::Instantiate, started.is_err());
+        store.data_mut().end_lines();
         match started {
             Ok((lifecycle, commands, rows)) => Ok(Self { store, lifecycle, commands, rows, limits, dead: false }),
             Err(e) if e.is::<wasmtime::PoolConcurrencyLimitError>() => Err(Fault::Start(POOL_IS_FULL.into())),
@@ -149,6 +150,7 @@ impl Instance {
         self.store.set_epoch_deadline(deadline);
         let begun = runtime.metering.begin(&mut self.store);
         let answer = ask(&mut self.store);
+        self.store.data_mut().end_lines();
         let unread = self.store.data_mut().answered();
         runtime.metering.end(begun, &self.store, hook, unread.is_some() || answer.is_err());
         self.dead |= answer.is_err();

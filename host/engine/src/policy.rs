@@ -8,7 +8,7 @@ use wasmtime::component::{Component, InstancePre, Linker};
 use crate::bindings::exports::portcullis::policy::{commands, lifecycle, rows};
 use crate::error::Problem;
 use crate::health::Health;
-use crate::host::{self, Host, Services, Shared};
+use crate::host::{self, Host, Services, Shared, wasi};
 use crate::instance::Instance;
 use crate::runtime::{MAX_MEMORY, Runtime};
 use crate::spec::{Capability, PolicyLimits, PolicySpec};
@@ -152,10 +152,8 @@ impl Names {
 
     /// What stands in the way of linking, but for missing grants.
     pub(crate) fn misfits(&self) -> Vec<Problem> {
-        let foreign = |name: &&String| {
-            let ours = interface(name);
-            !ours.is_some_and(|i| matches!(i, "types" | "facts" | "log" | "detect") || i.parse::<Capability>().is_ok())
-        };
+        let ours = |i: &str| matches!(i, "types" | "facts" | "log" | "detect") || i.parse::<Capability>().is_ok();
+        let foreign = |name: &&String| !interface(name).is_some_and(ours) && wasi::interface(name).is_none();
         let mut problems: Vec<Problem> =
             self.imports.iter().filter(foreign).map(|name| Problem::Import(crate::answer::cut(name))).collect();
         let hooks: Vec<&str> = self.hooks().collect();
@@ -188,6 +186,7 @@ fn link(
 ) -> wasmtime::Result<(InstancePre<Host>, Hooks)> {
     let mut linker = Linker::new(&runtime.engine);
     host::link(&mut linker, |capability| granted.contains(&capability))?;
+    wasi::link(&mut linker, component, granted)?;
     let pre = linker.instantiate_pre(component)?;
     let exported = |name| names.hooks().any(|h| h == name);
     let hooks = Hooks {

@@ -12,6 +12,10 @@ use crate::manifest::{Capability, Hook, Manifest};
 /// The interfaces that a policy may import and export.
 const POLICY: &str = "portcullis:policy/";
 
+/// The packages of WASI 0.2 of which a policy may import interfaces, since its tool chain may insist: nothing is behind
+/// them in the gateway.
+const WASI: [&str; 7] = ["cli", "clocks", "filesystem", "http", "io", "random", "sockets"];
+
 /// Why a module or component is no policy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unfit {
@@ -19,7 +23,10 @@ pub enum Unfit {
     #[error("the module cannot be made a component: {0}")]
     Encoding(String),
     /// It wants something that is no policy's business.
-    #[error("the component imports `{0}`, which the gateway does not give: policies import only {POLICY}*@0.1")]
+    #[error(
+        "the component imports `{0}`, which the gateway does not give: policies import {POLICY}*@0.1, and of WASI 0.2 what \
+         their tool chain insists on"
+    )]
     Import(String),
     /// It uses a capability that the manifest does not declare.
     #[error(
@@ -52,7 +59,7 @@ pub(crate) fn check(component: &[u8], manifest: &Manifest) -> Result<(), Unfit> 
     let decoded = wit_component::decode(component).map_err(|error| Unfit::Encoding(format!("{error:#}")))?;
     let DecodedWasm::Component(resolve, world) = &decoded else { return Err(Unfit::NoPolicy) };
     let Some(world) = resolve.worlds.get(*world) else { return Err(Unfit::NoPolicy) };
-    for name in world.imports.keys().map(|key| resolve.name_world_key(key)) {
+    for name in world.imports.keys().map(|key| resolve.name_world_key(key)).filter(|name| !is_wasi(name)) {
         let Some(interface) = interface(&name) else { return Err(Unfit::Import(name)) };
         let needed = Capability::ALL.into_iter().find(|capability| capability.as_str() == interface);
         if let Some(capability) = needed.filter(|needed| !manifest.capabilities.contains_key(needed)) {
@@ -78,6 +85,16 @@ pub(crate) fn check(component: &[u8], manifest: &Manifest) -> Result<(), Unfit> 
 fn interface(name: &str) -> Option<&str> {
     let (interface, version) = name.strip_prefix(POLICY)?.split_once('@')?;
     version.starts_with("0.1.").then_some(interface)
+}
+
+/// Whether this is `wasi:io/streams@0.2.3` or the like.
+fn is_wasi(name: &str) -> bool {
+    let versioned = name.strip_prefix("wasi:").and_then(|name| name.split_once('@'));
+    versioned.is_some_and(|(interface, version)| {
+        let known = interface.split_once('/').is_some_and(|(package, _)| WASI.contains(&package));
+        let patch = version.strip_prefix("0.2.").unwrap_or_default();
+        known && !patch.is_empty() && patch.bytes().all(|byte| byte.is_ascii_digit())
+    })
 }
 
 /// The SHA-256 of a component, in hexadecimal.
@@ -175,6 +192,28 @@ pub(crate) mod tests {
         assert_eq!(check(&component(&later, "timed"), &manifest("")), Err(Unfit::Import(import)));
         let bare = "package portcullis:policy@0.1.0; world w { import now: func(); }";
         assert_eq!(check(&component(bare, "w"), &manifest("")), Err(Unfit::Import("now".into())));
+    }
+
+    #[test]
+    fn wasi_0_2_may_be_imported() {
+        let import = |package: &str, version: &str| {
+            let wit = format!(
+                "package test:it;
+                world w {{ import {package}/thing@{version}; export portcullis:policy/lifecycle@0.1.0; }}
+                package {package}@{version} {{ interface thing {{ get: func(); }} }}
+                package portcullis:policy@0.1.0 {{ interface lifecycle {{ configure: func(); }} }}"
+            );
+            check(&component(&wit, "w"), &[])
+        };
+        for (package, version) in [("wasi:cli", "0.2.0"), ("wasi:http", "0.2.12"), ("wasi:filesystem", "0.2.3")] {
+            assert_eq!(import(package, version), Ok(()), "{package}@{version}");
+        }
+        for (package, version) in
+            [("wasi:nn", "0.2.0"), ("wasi:cli", "0.3.0"), ("wasi:cli", "0.2.0-rc.1"), ("evil:cli", "0.2.0")]
+        {
+            let import = import(package, version);
+            assert_eq!(import, Err(Unfit::Import(format!("{package}/thing@{version}"))));
+        }
     }
 
     #[test]

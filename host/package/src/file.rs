@@ -39,10 +39,15 @@ pub(crate) fn parse<T: DeserializeOwned>(file: &Path, text: &str) -> Result<T, P
 
 /// An error at a byte of a TOML text.
 pub(crate) fn syntax(file: &Path, text: &str, at: usize, message: String) -> PackageError {
+    let (line, column) = place(text, at);
+    PackageError::Syntax { file: file.into(), line, column, message }
+}
+
+/// The line of a byte of a text and the character in that line, from 1.
+pub(crate) fn place(text: &str, at: usize) -> (usize, usize) {
     let before = text.get(..at).unwrap_or_default();
     let line = before.matches('\n').count() + 1;
-    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-    PackageError::Syntax { file: file.into(), line, column, message }
+    (line, before.rsplit('\n').next().unwrap_or_default().chars().count() + 1)
 }
 
 /// Adds the likeliest of the names in serde's ``unknown field `x`, expected one of `y`, `z` ``.

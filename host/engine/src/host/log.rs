@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 use super::{Host, wit};
 
 /// The most bytes of one line.
-const MAX_LINE: usize = 1024;
+pub(super) const MAX_LINE: usize = 1024;
 
 /// Bounds how many lines a policy writes in any second.
 #[derive(Default)]

@@ -4,6 +4,7 @@ mod facts;
 mod log;
 mod services;
 mod source;
+pub(crate) mod wasi;
 
 use std::fs::File;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use wasmtime::component::{HasSelf, Linker, Resource};
 use crate::bindings::portcullis::policy as wit;
 use crate::error::EngineError;
 use crate::host::log::LogGate;
+use crate::host::wasi::Wasi;
 use crate::spec::{Capability, PolicyLimits};
 use crate::state::State;
 
@@ -64,6 +66,7 @@ pub(crate) struct Host {
     inputs: Inputs,
     /// Handles of statements are numbered through all questions, so that a stale one is never taken for another.
     first_statement: u32,
+    wasi: Wasi,
 }
 
 /// What the guest is being asked about.
@@ -97,8 +100,8 @@ impl Question {
 impl Host {
     pub(crate) fn new(session: Option<Arc<Session>>, services: Arc<Services>) -> Self {
         let memory = Memory { limit: services.limits.memory_bytes as usize, used: 0, refused: false };
-        let question = Question::default();
-        Self { session, services, memory, question, cue: None, inputs: Inputs::default(), first_statement: 0 }
+        let (question, inputs, wasi) = (Question::default(), Inputs::default(), Wasi::default());
+        Self { session, services, memory, question, cue: None, inputs, first_statement: 0, wasi }
     }
 
     /// The name of the policy that it serves.

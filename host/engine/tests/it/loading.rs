@@ -13,10 +13,26 @@ fn problem(policy: PolicySpec) -> String {
     problems.remove(0)
 }
 
+/// A guest whose import `wasi:cli/environment@0.2.3` is renamed.
+fn foreign(package: &str, version: &str) -> PolicySpec {
+    let spec = guest("p", "ambient");
+    let (old, new) = ("wasi:cli/environment@0.2.3", format!("{package}/environment{version}"));
+    assert_eq!(old.len(), new.len());
+    let mut component = spec.component.to_vec();
+    for at in 0..component.len() {
+        if component[at..].starts_with(old.as_bytes()) {
+            component[at..at + new.len()].copy_from_slice(new.as_bytes());
+        }
+    }
+    PolicySpec { component: component.into(), ..spec }
+}
+
 #[test]
 fn an_import_that_is_not_offered_is_named() {
-    let said = problem(guest("p", "ambient"));
-    assert!(said.contains("imports `wasi:cli/environment@0.2.0`, which the gateway does not offer"), "{said}");
+    let said = problem(foreign("evil:cli", "@0.2.3"));
+    assert!(said.contains("imports `evil:cli/environment@0.2.3`, which the gateway does not offer"), "{said}");
+    let said = problem(foreign("wasi:cli", "@0.3.0"));
+    assert!(said.contains("imports `wasi:cli/environment@0.3.0`, which the gateway does not offer"), "{said}");
 }
 
 #[test]
@@ -87,8 +103,10 @@ fn a_component_is_inspected() {
     assert_eq!(found.hooks.len(), 3);
     let found = bench.engine.inspect(&crate::guests::component("allow")).unwrap();
     assert!(found.capabilities.is_empty() && !found.hooks.contains(&"rows".into()), "{found:?}");
-    let said = bench.engine.inspect(&crate::guests::component("ambient")).unwrap_err().to_string();
-    assert!(said.contains("wasi:cli/environment"), "{said}");
+    let found = bench.engine.inspect(&crate::guests::component("ambient")).unwrap();
+    assert!(found.capabilities.is_empty(), "WASI needs no grant: {found:?}");
+    let said = bench.engine.inspect(&foreign("evil:cli", "@0.2.3").component).unwrap_err().to_string();
+    assert!(said.contains("evil:cli/environment"), "{said}");
 }
 
 #[test]

@@ -12,3 +12,4 @@ mod rehearsal;
 mod results;
 mod swaps;
 mod verdicts;
+mod wasi;
