@@ -10,7 +10,7 @@ use wit_component::{ComponentEncoder, DecodedWasm};
 use crate::manifest::{Capability, Hook, Manifest};
 
 /// The interfaces that a policy may import and export.
-const POLICY: &str = "portcullis:policy/";
+pub(crate) const POLICY: &str = "portcullis:policy/";
 
 /// The packages of WASI 0.2 of which a policy may import interfaces, since its tool chain may insist: nothing is behind
 /// them in the gateway.
@@ -150,7 +150,7 @@ pub(crate) mod tests {
         (resolve, world)
     }
 
-    fn component(wit: &str, world: &str) -> Vec<u8> {
+    pub(crate) fn component(wit: &str, world: &str) -> Vec<u8> {
         let (resolve, world) = resolve(wit, world);
         let mut module = wit_component::dummy_module(&resolve, world, ManglingAndAbi::Standard32);
         wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::case::{self, Case};
+use crate::component::{self, Unfit};
 use crate::error::{PackageError, Problem};
 use crate::manifest::Manifest;
 use crate::{file, settings};
@@ -85,6 +86,11 @@ impl Package {
                 "the package has no [build] section; `cargo xtask plugins` builds those of the standard plugins".into()
             }
         }
+    }
+
+    /// Whether a component imports only what the manifest declares, and exports the hooks that it names.
+    pub fn fits(&self, component: &[u8]) -> Result<(), Unfit> {
+        component::check(component, &self.manifest)
     }
 
     /// The settings: the operator's, as a JSON merge patch (RFC 7396) over the package's, checked against its schema.
