@@ -7,6 +7,7 @@ pub mod place;
 pub mod postgres;
 pub mod process;
 pub mod receiver;
+pub mod registry;
 pub mod rsyslog;
 pub mod tmpfs;
 

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::steps::cargo;
 
 /// The arrows between the crates, apart from tests.
-const ARROWS: [(&str, &[&str]); 13] = [
+const ARROWS: [(&str, &[&str]); 14] = [
     ("portcullis-verdict", &[]),
     ("portcullis-wire", &[]),
     ("portcullis-engine", &["portcullis-verdict"]),
@@ -17,6 +17,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
     ("portcullis-recording", &["portcullis-verdict"]),
     ("portcullis-deliver", &["portcullis-verdict"]),
     ("portcullis-package", &["portcullis-verdict"]),
+    ("portcullis-registry", &["portcullis-package"]),
     ("portcullis-proxy", &["portcullis-verdict", "portcullis-wire"]),
     ("portcullis-admin", &["portcullis-verdict"]),
     (
@@ -28,6 +29,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
             "portcullis-package",
             "portcullis-proxy",
             "portcullis-recording",
+            "portcullis-registry",
             "portcullis-store",
             "portcullis-verdict",
         ],
@@ -38,10 +40,12 @@ const ARROWS: [(&str, &[&str]); 13] = [
 ];
 
 /// Libraries that only these crates may use.
-const KEPT_IN: [(&str, &[&str]); 9] = [
+const KEPT_IN: [(&str, &[&str]); 11] = [
     ("axum", &["portcullis-admin"]),
     ("pg_query", &["portcullis-wire"]),
     ("redb", &["portcullis-store"]),
+    ("reqwest", &["portcullis-registry"]),
+    ("tar", &["portcullis-registry"]),
     ("tokio-postgres", &["portcullis-store", "portcullis-tests"]),
     ("wasmtime", &["portcullis-engine"]),
     ("wit-component", &["portcullis-package", "portcullis-engine"]),

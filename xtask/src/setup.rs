@@ -6,19 +6,20 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use portcullis_tests::process::find;
-use portcullis_tests::{clients, guest_rust, nothing_may_be_missing, postgres, rsyslog};
+use portcullis_tests::{clients, guest_rust, nothing_may_be_missing, postgres, registry, rsyslog};
 
 /// What the tests and the bench need of the system, and the Debian packages that bring it.
 fn missing_packages() -> Vec<&'static str> {
     let has = |name: &str| find(name, &postgres::directories()).is_some();
     let mut missing = missing_build_packages();
-    let needed: [(bool, &'static str); 7] = [
+    let needed: [(bool, &'static str); 8] = [
         (has("initdb") && has("psql") && has("pgbench"), "postgresql"),
         (has("pgbouncer") || Path::new("/usr/sbin/pgbouncer").exists(), "pgbouncer"),
         (has("python3"), "python3"),
         (!has("python3") || python_makes_environments(), "python3-venv"),
         (has("npm"), "npm"),
-        // Only its program is used, with a configuration of its own; never the system's service.
+        (registry::program().is_ok(), "docker-registry"),
+        // Only the programs of both are used, with configurations of their own; never the system's services.
         (rsyslog::program().is_ok(), "rsyslog"),
         (has("zstd"), "zstd"),
     ];

@@ -67,8 +67,8 @@ impl Instance {
             let rows = policy.hooks.rows.as_ref().map(|hooks| hooks.load(&mut store, &instance)).transpose()?;
             Ok((lifecycle, commands, rows))
         });
-        runtime.metering.end(begun, &store, Hook::Instantiate, started.is_err());
         store.data_mut().end_lines();
+        runtime.metering.end(begun, &store, Hook::Instantiate, started.is_err());
         match started {
             Ok((lifecycle, commands, rows)) => Ok(Self { store, lifecycle, commands, rows, limits, dead: false }),
             Err(e) if e.is::<wasmtime::PoolConcurrencyLimitError>() => Err(Fault::Start(POOL_IS_FULL.into())),

@@ -12,6 +12,7 @@ pub mod compat;
 mod component;
 mod error;
 mod file;
+mod files;
 pub mod junit;
 mod lock;
 mod manifest;
@@ -20,6 +21,7 @@ mod rows;
 mod run;
 mod settings;
 pub mod trust;
+mod world;
 
 pub use build::{BuildError, Built, build};
 pub use case::Case;
@@ -30,3 +32,4 @@ pub use manifest::{About, Budget, Budgeted, BuildFrom, Capability, Hook, Languag
 pub use package::Package;
 pub use run::{Questions, Ran, run_case};
 pub use settings::read_settings;
+pub use world::World;

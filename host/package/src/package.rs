@@ -11,10 +11,10 @@ use crate::manifest::Manifest;
 use crate::{file, settings};
 
 /// The name of the manifest in a package's directory.
-const MANIFEST: &str = "policy.toml";
+pub(crate) const MANIFEST: &str = "policy.toml";
 
 /// The most bytes of a component.
-const MAX_COMPONENT: u64 = 64 << 20;
+pub(crate) const MAX_COMPONENT: u64 = 64 << 20;
 
 /// The most files with cases.
 const MAX_CASE_FILES: usize = 1000;

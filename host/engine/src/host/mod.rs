@@ -100,7 +100,8 @@ impl Question {
 impl Host {
     pub(crate) fn new(session: Option<Arc<Session>>, services: Arc<Services>) -> Self {
         let memory = Memory { limit: services.limits.memory_bytes as usize, used: 0, refused: false };
-        let (question, inputs, wasi) = (Question::default(), Inputs::default(), Wasi::default());
+        let question = Question::default();
+        let (inputs, wasi) = (Inputs::default(), Wasi::default());
         Self { session, services, memory, question, cue: None, inputs, first_statement: 0, wasi }
     }
 
