@@ -10,7 +10,7 @@ use portcullis_engine::Hook;
 use portcullis_package::{Package, read_settings};
 use portcullis_proxy::read_statement;
 use portcullis_verdict::{
-    Answer, Command, Decide, Facts, Fault, Outcome, Parameter, Phase, Policies, Reuse, Ruling, Session, Statement, Target, Terms,
+    Answer, Command, Decide, Facts, Fault, Outcome, Parameter, Phase, Reuse, Ruling, Session, Statement, Target, Terms,
     Verdict,
 };
 use serde_json::{Value, json};
@@ -44,14 +44,13 @@ pub(super) fn run(args: &cli::Run) -> anyhow::Result<ExitCode> {
     }
     // An instance that failed is gone: then there is no warm one.
     let again = ledger.take().into_iter().find(|cost| cost.hook == Hook::Check && !cost.failed);
-    let status = engine.status().into_iter().find(|status| status.name == trial.name());
     let asked = Asked {
         opened,
         answer: answer(&ruling, trial.name()),
         statement: &command.statement,
         first,
         again,
-        backtrace: status.and_then(|status| status.last_backtrace),
+        backtrace: None,
     };
     let mut out = std::io::stdout().lock();
     if args.json {

@@ -1,0 +1,2 @@
+use crate::cli;
+pub(super) fn new(_args: &cli::New) -> anyhow::Result<()> { anyhow::bail!("not yet") }
