@@ -14,7 +14,7 @@ const INSTALL_ZIG: &str = "install Zig from https://ziglang.org, or with `pip in
 pub(super) fn component(source: &Path, progress: &mut dyn FnMut(&str)) -> Result<Vec<u8>, BuildError> {
     let mut zig = Command::new("zig");
     zig.arg("version");
-    Tool { command: zig, task: "zig version", dir: source.to_owned(), install: INSTALL_ZIG }.run(&mut |_| {}, |_| ())?;
+    Tool { command: zig, task: "zig version", dir: source.to_owned(), install: INSTALL_ZIG }.finish(&mut |_| {})?;
     let work = work_dir(source, Language::C);
     std::fs::create_dir_all(&work).map_err(|source| BuildError::Write { file: work.clone(), source })?;
     let module = work.join("module.wasm");
@@ -26,7 +26,7 @@ pub(super) fn component(source: &Path, progress: &mut dyn FnMut(&str)) -> Result
     for variable in ["CFLAGS", "CPPFLAGS", "LDFLAGS", "MAKEFLAGS"] {
         command.env_remove(variable);
     }
-    Tool { command, task: "make module", dir: source.to_owned(), install: INSTALL_MAKE }.run(progress, |_| ())?;
+    Tool { command, task: "make module", dir: source.to_owned(), install: INSTALL_MAKE }.finish(progress)?;
     let bytes = std::fs::read(&module).map_err(|source| PackageError::Read { file: module, source })?;
     Ok(reactor::encode(&bytes)?)
 }

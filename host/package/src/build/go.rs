@@ -24,7 +24,7 @@ pub(super) fn component(source: &Path, progress: &mut dyn FnMut(&str)) -> Result
         command.env_remove(variable);
     }
     let go = Tool { command, task: "go build", dir: source.to_owned(), install: INSTALL };
-    go.run(progress, |_| ())?;
+    go.finish(progress)?;
     let bytes = std::fs::read(&module).map_err(|source| PackageError::Read { file: module, source })?;
     Ok(reactor::encode(&bytes)?)
 }
