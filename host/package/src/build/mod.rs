@@ -154,7 +154,9 @@ impl Tool {
             for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
                 let line = String::from_utf8_lossy(&line);
                 let line = line.trim_end();
-                if first_error.is_none() && (line.to_ascii_lowercase().starts_with("error") || line.contains(": error: ")) {
+                if first_error.is_none()
+                    && (line.to_ascii_lowercase().starts_with("error") || line.contains(": error: "))
+                {
                     first_error = Some(line.to_owned());
                 }
                 if !line.is_empty() {

@@ -126,7 +126,8 @@ impl About {
     /// Where the adapter may assemble lines.
     fn scratch(&self) -> Result<u32, Unfit> {
         let in_arguments = self.first_data.is_some_and(|first| first >= GO_ARGUMENTS.end).then_some(GO_ARGUMENTS.start);
-        let nowhere = || Unfit::Encoding(format!("it uses {WASI} and has no global `{SCRATCH}`; build it with the SDK"));
+        let nowhere =
+            || Unfit::Encoding(format!("it uses {WASI} and has no global `{SCRATCH}`; build it with the SDK"));
         self.scratch.or(in_arguments).ok_or_else(nowhere)
     }
 }
@@ -138,3 +139,6 @@ fn constant(expression: &ConstExpr<'_>) -> wasmparser::Result<Option<u32>> {
         _ => None,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,8 @@
 //! Covers e-mail addresses in text columns, wherever they come from.
 
 use portcullis_sdk::{
-    Action, BatchResult, Chunk, Command, Edit, Error, Plan, Policy, ResultSet, Rows, Session, SettingError, Spans, detect,
+    Action, BatchResult, Chunk, Command, Edit, Error, Plan, Policy, ResultSet, Rows, Session, SettingError, Spans,
+    detect,
 };
 use serde::Deserialize;
 
@@ -104,8 +105,8 @@ portcullis_sdk::export!(MaskEmails: rows);
 
 #[cfg(test)]
 mod tests {
-    use portcullis_sdk::testing::{chunk, column, detector, result, session, sql};
     use portcullis_sdk::load;
+    use portcullis_sdk::testing::{chunk, column, detector, result, session, sql};
 
     use super::*;
 
