@@ -1,0 +1,4 @@
+//! The tools of the languages that policies are written in, in the cache.
+
+pub mod c;
+pub mod go;
