@@ -2,3 +2,5 @@
 
 pub mod c;
 pub mod go;
+pub mod javascript;
+pub mod python;

@@ -3,7 +3,10 @@
 mod c;
 mod go;
 mod reactor;
+mod javascript;
+mod python;
 mod rust;
+mod world;
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -97,14 +100,9 @@ pub fn build(package: &Package, progress: &mut dyn FnMut(&str)) -> Result<Built,
     let component = match from.language {
         Language::C => c::component(&source, progress)?,
         Language::Go => go::component(&source, progress)?,
+        Language::JavaScript => javascript::component(&source, &package.manifest, progress)?,
+        Language::Python => python::component(&source, &package.manifest, progress)?,
         Language::Rust => rust::component(&source, progress)?,
-        other => {
-            let what = format!("this gateway does not build {}", other.as_str());
-            return Err(BuildError::Missing {
-                what,
-                install: "build the component with the language's own tools".into(),
-            });
-        }
     };
     component::check(&component, &package.manifest)?;
     let file = package.component_path();
