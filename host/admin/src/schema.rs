@@ -545,16 +545,69 @@ pub(crate) enum Reuse {
 pub(crate) struct Policies {
     /// How often the set of policies was swapped.
     generation: u64,
-    /// Why the newest configuration is not in force.
+    /// Why the newest change is not in force.
     #[schema(required = true)]
-    last_refusal: Option<String>,
+    last_refusal: Option<Refusal>,
     /// Each policy.
     policies: Vec<PolicyStatus>,
+}
+
+/// Why a change is not in force.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Refusal {
+    /// The step that failed.
+    step: RolloutStep,
+    /// Every reason, in a line.
+    reason: String,
+    /// When, in milliseconds since the Unix epoch.
+    at_ms: u64,
+}
+
+/// The steps of a change of policies, in their order.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum RolloutStep {
+    Configuration,
+    Resolve,
+    Verify,
+    Compile,
+    Interface,
+    Settings,
+    Start,
+    Cases,
+}
+
+/// Where a policy came from.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Origin {
+    /// The policy's name.
+    policy: String,
+    /// The package's name.
+    package: String,
+    /// Its version.
+    version: String,
+    /// Its directory or its place in a registry, as the configuration names it.
+    source: String,
+    /// The digest of its artifact, where it came as one or is pinned.
+    #[schema(required = true)]
+    artifact: Option<String>,
+    /// Who signed it, of those who had to.
+    signers: Vec<String>,
+    /// Since when it is in force, in milliseconds since the Unix epoch.
+    since_ms: u64,
+    /// Whether it was put in force again in place of what the configuration names.
+    rolled_back: bool,
+    /// The version that a rollback would put in force.
+    #[schema(required = true)]
+    previous: Option<String>,
 }
 
 /// How one policy fares.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct PolicyStatus {
+    /// Where it came from.
+    #[schema(required = true)]
+    origin: Option<Origin>,
     /// Its name.
     name: String,
     /// The SHA-256 of its component, in hexadecimal.
@@ -570,6 +623,9 @@ pub(crate) struct PolicyStatus {
     /// Its latest failure.
     #[schema(required = true)]
     last_fault: Option<String>,
+    /// Where in its code it trapped or was stopped last, a line for each function.
+    #[schema(required = true)]
+    last_backtrace: Option<String>,
     /// Of how many sessions in a hundred it decides, if it is a canary; in the others it is in monitor mode.
     #[schema(required = true)]
     canary: Option<u8>,

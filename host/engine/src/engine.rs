@@ -193,6 +193,11 @@ impl Engine {
         *self.inner.refusal() = Some(why);
     }
 
+    /// How many instances live now, over all sessions.
+    pub fn instances(&self) -> u64 {
+        self.inner.runtime.engine.pooling_allocator_metrics().map_or(0, |pool| pool.component_instances())
+    }
+
     /// What a component imports, exports and needs.
     pub fn inspect(&self, component: &[u8]) -> Result<Inspection, LoadError> {
         let refused = |problem| LoadError { policy: "inspected".into(), problem };
@@ -258,6 +263,7 @@ impl Policies for Engine {
             calls: p.health.calls(),
             faults: p.health.faults(),
             last_fault: p.health.last(),
+            last_backtrace: p.services.backtrace.get(),
             canary: current.set.canaries.percent(&p.name),
         };
         current.set.policies.iter().map(status).collect()

@@ -1,5 +1,5 @@
 use portcullis_verdict::Fault;
-use wasmtime::{Store, Trap};
+use wasmtime::{Store, Trap, WasmBacktrace};
 
 use crate::answer;
 use crate::bindings::exports::portcullis::policy::{commands, lifecycle, rows};
@@ -173,7 +173,9 @@ impl CallLimits {
 fn fault(store: &Store<Host>, error: &wasmtime::Error, limits: CallLimits) -> Fault {
     let trap = error.downcast_ref::<Trap>().copied();
     let cause = error.root_cause().to_string();
-    tracing::debug!(target: "portcullis::policy", "a call failed: {error:?}");
+    if let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() {
+        store.data().failed_at(backtrace);
+    }
     if trap == Some(Trap::Interrupt) {
         Fault::Timeout(limits.call_ms)
     } else if store.data().memory.refused {

@@ -14,6 +14,7 @@ mod link;
 pub mod mask;
 mod observe;
 mod record;
+mod rollout;
 mod rows;
 mod session;
 pub mod text;
@@ -37,5 +38,6 @@ pub use observe::{LiveSession, SessionControl, Stats, Watched, Watching};
 pub use record::{
     Entry, Medium, RecordLevel, RecordedColumn, Recorder, Recorders, RecordingError, RecordingFiles, Room, TimedEntry,
 };
+pub use rollout::{Origin, Refusal, Rollout, RolloutCounts, RolloutStep};
 pub use rows::{Action, BadEdit, Batch, Chunk, Column, ColumnPlan, Edit, Limit, ResultSet, RowPlan};
 pub use session::{Credential, Principal, Session, Target};

@@ -93,7 +93,8 @@ impl Policies for Fake {
     fn status(&self) -> Vec<PolicyStatus> {
         let (name, digest, last_fault) = ("pii \"x\"".into(), "d1".into(), Some("it trapped".into()));
         let (mode, state) = (Mode::Enforce, PolicyState::HeldClosed);
-        vec![PolicyStatus { name, digest, mode, state, calls: 9, faults: 3, last_fault, canary: Some(5) }]
+        let (last_backtrace, canary) = (None, Some(5));
+        vec![PolicyStatus { name, digest, mode, state, calls: 9, faults: 3, last_fault, last_backtrace, canary }]
     }
 
     fn generation(&self) -> u64 {
@@ -102,6 +103,34 @@ impl Policies for Fake {
 
     fn last_refusal(&self) -> Option<String> {
         Some("no such component".into())
+    }
+}
+
+impl Rollout for Fake {
+    fn origins(&self) -> Vec<Origin> {
+        vec![Origin {
+            policy: "block".into(),
+            package: "block".into(),
+            version: "1.2.0".into(),
+            source: "oci://registry.example/policies/block:1".into(),
+            artifact: Some("sha256:00".into()),
+            signers: vec!["platform".into()],
+            since_ms: 1,
+            rolled_back: false,
+            previous: Some("1.1.0".into()),
+        }]
+    }
+
+    fn refusal(&self) -> Option<Refusal> {
+        Some(Refusal { step: RolloutStep::Verify, reason: "nobody signed it".into(), at_ms: 2 })
+    }
+
+    fn counts(&self) -> RolloutCounts {
+        RolloutCounts { applied: 3, refused: 2, rolled_back: 1 }
+    }
+
+    fn rollback(&self, policy: &str) -> Result<String, String> {
+        if policy == "block" { Ok("block 1.1.0 is in force again".into()) } else { Err("there is no such policy".into()) }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a guest can reach: the facts of the question it is asked, and the services that it was granted.
 
+mod backtrace;
 mod facts;
 mod log;
 mod services;
@@ -15,8 +16,10 @@ use wasmtime::component::{HasSelf, Linker, Resource};
 
 use crate::bindings::portcullis::policy as wit;
 use crate::error::EngineError;
+use crate::host::backtrace::Latest;
 use crate::host::log::LogGate;
 use crate::host::wasi::Wasi;
+use crate::runtime::MAX_TABLE_ELEMENTS;
 use crate::spec::{Capability, PolicyLimits};
 use crate::state::State;
 
@@ -45,12 +48,14 @@ pub(crate) struct Services {
     pub(crate) limits: PolicyLimits,
     pub(crate) state: Arc<State>,
     pub(crate) shared: Arc<Shared>,
+    /// Where it failed last.
+    pub(crate) backtrace: Latest,
     log: LogGate,
 }
 
 impl Services {
     pub(crate) fn new(policy: Arc<str>, limits: PolicyLimits, state: Arc<State>, shared: Arc<Shared>) -> Self {
-        Self { policy, limits, state, shared, log: LogGate::default() }
+        Self { policy, limits, state, shared, backtrace: Latest::default(), log: LogGate::default() }
     }
 }
 
@@ -160,9 +165,6 @@ pub(crate) struct Memory {
     used: usize,
     pub(crate) refused: bool,
 }
-
-/// The most entries of all tables of an instance: function pointers, mostly.
-const MAX_TABLE_ELEMENTS: usize = 100_000;
 
 impl Memory {
     /// Bytes of all linear memories.

@@ -16,7 +16,7 @@ use portcullis_verdict::{Decide, Judge, Outcome};
 use self::report::{Figures, Report, show};
 use super::cost::{Cost, Ledger};
 use super::trial::{Trial, cases};
-use super::{discover, engine};
+use super::{discover, engine, spec};
 use crate::cli;
 use crate::show::{reasons, safe_lines};
 
@@ -94,7 +94,7 @@ impl Bench {
 /// Asks every case: in new instances, which shows what starting costs, then again and again in one, which shows what a call costs.
 fn measure((engine, ledger): &(Arc<Engine>, Ledger), package: &Package, starts: u32, rounds: u32) -> anyhow::Result<Measured> {
     let cases = cases(package)?;
-    let trial = Trial::new(engine, package, None)?;
+    let trial = Trial::new(engine, spec(package, None)?)?;
     let mut measured = Measured::default();
     for case in &cases {
         let questions = Questions::of(case, trial.name(), &read_statement);

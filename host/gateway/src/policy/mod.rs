@@ -23,6 +23,7 @@ use portcullis_verdict::Mode;
 use portcullis_verdict::mask::HashKey;
 use serde_json::Value;
 
+pub(crate) use self::trial::Trial;
 use crate::cli::PolicyCommand;
 use crate::show::{reasons, safe_lines};
 

@@ -10,14 +10,14 @@ use portcullis_engine::Hook;
 use portcullis_package::{Package, read_settings};
 use portcullis_proxy::read_statement;
 use portcullis_verdict::{
-    Answer, Command, Decide, Facts, Fault, Outcome, Parameter, Phase, Reuse, Ruling, Session, Statement, Target, Terms,
+    Answer, Command, Decide, Facts, Fault, Outcome, Parameter, Phase, Policies, Reuse, Ruling, Session, Statement, Target, Terms,
     Verdict,
 };
 use serde_json::{Value, json};
 
 use super::cost::{Cost, Ledger, time};
 use super::coverage::decision;
-use super::engine;
+use super::{engine, spec};
 use super::trial::{Trial, somebody};
 use crate::cli;
 use crate::show::{input, json_lines, read_in, safe_lines};
@@ -28,7 +28,7 @@ pub(super) fn run(args: &cli::Run) -> anyhow::Result<ExitCode> {
     let settings = args.settings.as_deref().map(read_settings).transpose()?;
     let ledger = Ledger::default();
     let engine = engine(Some(ledger.meter()), false)?;
-    let trial = Trial::new(&engine, &package, settings.as_ref())?;
+    let trial = Trial::new(&engine, spec(&package, settings.as_ref())?)?;
     let session = Arc::new(session(args)?);
     let command = Arc::new(command(args));
     let mut judge = trial.judge(&session);
@@ -44,13 +44,14 @@ pub(super) fn run(args: &cli::Run) -> anyhow::Result<ExitCode> {
     }
     // An instance that failed is gone: then there is no warm one.
     let again = ledger.take().into_iter().find(|cost| cost.hook == Hook::Check && !cost.failed);
+    let status = engine.status().into_iter().find(|status| status.name == trial.name());
     let asked = Asked {
         opened,
         answer: answer(&ruling, trial.name()),
         statement: &command.statement,
         first,
         again,
-        backtrace: None,
+        backtrace: status.and_then(|status| status.last_backtrace),
     };
     let mut out = std::io::stdout().lock();
     if args.json {

@@ -14,7 +14,7 @@ use portcullis_proxy::read_statement;
 use super::cost::Ledger;
 use super::coverage::Coverage;
 use super::trial::{Trial, cases};
-use super::{discover, engine};
+use super::{discover, engine, spec};
 use crate::cli;
 use crate::show::{reasons, safe_lines};
 
@@ -73,7 +73,7 @@ fn suite(engine: &Arc<Engine>, dir: &Path, ledger: Option<&Ledger>) -> Suite {
     let opened = Package::open(dir).map_err(Into::into).and_then(|package| {
         let cases = cases(&package)?;
         let hooks = engine.inspect(&package.component()?)?.hooks;
-        Ok((Trial::new(engine, &package, None)?, cases, hooks))
+        Ok((Trial::new(engine, spec(&package, None)?)?, cases, hooks))
     });
     let (trial, cases, hooks) = match opened {
         Ok(opened) => opened,

@@ -8,22 +8,20 @@ use anyhow::bail;
 use portcullis_engine::{Engine, PolicySpec};
 use portcullis_package::{Case, Package};
 use portcullis_verdict::{Credential, Decide, Judge, Principal, Session, Target};
-use serde_json::Value;
 
-use super::{prepare, spec};
+use super::prepare;
 use crate::show::{reasons, safe_lines};
 
 /// A policy under test: alone in its set, and bound to whatever target a session names.
-pub(super) struct Trial {
+pub(crate) struct Trial {
     engine: Arc<Engine>,
     spec: PolicySpec,
     bound: Mutex<Vec<String>>,
 }
 
 impl Trial {
-    /// Loads a package, with an operator's settings over its own.
-    pub(super) fn new(engine: &Arc<Engine>, package: &Package, settings: Option<&Value>) -> anyhow::Result<Self> {
-        let spec = spec(package, settings)?;
+    /// Loads a policy.
+    pub(crate) fn new(engine: &Arc<Engine>, spec: PolicySpec) -> anyhow::Result<Self> {
         prepare(engine, spec.clone(), &[])?;
         Ok(Self { engine: engine.clone(), spec, bound: Mutex::default() })
     }
