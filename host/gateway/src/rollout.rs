@@ -161,7 +161,7 @@ impl Rollouts {
 fn run_cases(engine: &Arc<Engine>, bound: &Bound) -> Result<(), String> {
     let trial = Trial::new(engine, bound.own.clone()).map_err(|error| reasons(&error))?;
     for case in &bound.cases {
-        run_case(case, &trial, &bound.own.name, &read_statement).map_err(|difference| {
+        run_case(case, &trial, &bound.own.name, &read_statement).outcome.map_err(|difference| {
             let file = case.file.file_name().unwrap_or_default().to_string_lossy();
             format!("its own case \"{}\" in cases/{file} fails: {}", case.name, difference.replace('\n', "; "))
         })?;

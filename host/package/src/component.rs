@@ -10,7 +10,7 @@ use wit_component::{ComponentEncoder, DecodedWasm};
 use crate::manifest::{Capability, Hook, Manifest};
 
 /// The interfaces that a policy may import and export.
-const POLICY: &str = "portcullis:policy/";
+pub(crate) const POLICY: &str = "portcullis:policy/";
 
 /// The packages of WASI 0.2 of which a policy may import interfaces, since its tool chain may insist: nothing is behind
 /// them in the gateway.

@@ -80,7 +80,7 @@ fn commanded(command: &CommandEvent) -> String {
     if let Some(text) = &command.rewrite {
         quote(&mut out, "ran instead: ", text);
     }
-    let _ = writeln!(out, "  {}", read(&command.facts));
+    let _ = writeln!(out, "  {}", read_in(&command.facts));
     if let Some(reason) = &command.reason {
         let _ = writeln!(out, "  reason given: {}", safe(reason));
     }
@@ -109,7 +109,7 @@ fn answered(out: &mut String, answer: &AnswerRecord) {
 }
 
 /// What the host read in a text: what it can effect, and on what.
-fn read(facts: &Facts) -> String {
+pub(crate) fn read_in(facts: &Facts) -> String {
     let statements = match &facts.sql {
         Ok(statements) => statements,
         Err(why) => return format!("could not be read: {}", safe(why)),
@@ -201,7 +201,7 @@ fn got(event: &InputsEvent) -> String {
 }
 
 /// What it was, without what a policy keeps in its state.
-fn input(input: &Input) -> String {
+pub(crate) fn input(input: &Input) -> String {
     let bytes = |bytes: &[u8]| count(bytes.len() as u64, "byte");
     match input {
         Input::Clock(ms) => format!("the time {}", time(*ms)),
