@@ -149,6 +149,8 @@ pub(crate) enum Event {
     Recording(RecordingEvent),
     /// Something happened to the log or to the gateway as a whole.
     System(SystemEvent),
+    /// What policies got from their capabilities while they decided a command.
+    Inputs(InputsEvent),
 }
 
 /// What an event of a session is about.
@@ -392,6 +394,66 @@ pub(crate) struct SystemEvent {
     detail: String,
 }
 
+/// What policies got from their capabilities while they decided a command: with it the same policies decide the same again.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct InputsEvent {
+    /// The session.
+    subject: Subject,
+    /// The command's number in its session.
+    sequence: u64,
+    /// `prepare` or `execute`.
+    phase: String,
+    /// The policies that got any, in the order of the chain.
+    inputs: Vec<PolicyInputs>,
+}
+
+/// What one policy got from its capabilities while it answered one question.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct PolicyInputs {
+    /// The policy.
+    policy: String,
+    /// The SHA-256 of its component.
+    digest: String,
+    /// What it got, in the order in which it asked.
+    inputs: Vec<Input>,
+}
+
+/// One thing that a policy got from a capability.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Input {
+    /// The time, in milliseconds since the Unix epoch.
+    Clock(u64),
+    /// Randomness from the operating system, in base64.
+    Random(String),
+    /// A value of its state in base64, or null.
+    Get(Option<String>),
+    /// Whether a value was put into its state.
+    Put(Kept),
+    /// The sum of a counter in its state.
+    Increment(Sum),
+    /// More than is kept: what came after is not known.
+    Truncated,
+}
+
+/// Whether a value was kept.
+#[derive(Serialize, ToSchema)]
+pub(crate) enum Kept {
+    /// It was.
+    Ok(()),
+    /// Why not.
+    Err(String),
+}
+
+/// A counter's sum.
+#[derive(Serialize, ToSchema)]
+pub(crate) enum Sum {
+    /// The sum.
+    Ok(i64),
+    /// Why there is none.
+    Err(String),
+}
+
 /// An approval request as a reviewer sees it.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ApprovalView {
@@ -508,6 +570,9 @@ pub(crate) struct PolicyStatus {
     /// Its latest failure.
     #[schema(required = true)]
     last_fault: Option<String>,
+    /// Of how many sessions in a hundred it decides, if it is a canary; in the others it is in monitor mode.
+    #[schema(required = true)]
+    canary: Option<u8>,
 }
 
 /// Whether a policy answers (`serving`), or has failed repeatedly and everything it would decide is denied (`held-closed`).

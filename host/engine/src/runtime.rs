@@ -7,6 +7,7 @@ use std::time::Duration;
 use wasmtime::{Cache, CacheConfig, Config, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use crate::error::EngineError;
+use crate::meter::Metering;
 
 /// The most memory that one instance can be given: what the pool reserves of the address space for each.
 pub(crate) const MAX_MEMORY: u64 = 1 << 32;
@@ -20,6 +21,7 @@ const RESTLESS_TICKS: u32 = 200;
 /// wasmtime and the thread that enforces time limits.
 pub(crate) struct Runtime {
     pub(crate) engine: wasmtime::Engine,
+    pub(crate) metering: Metering,
     pulse: Arc<Pulse>,
     ticker: Option<JoinHandle<()>>,
 }
@@ -46,8 +48,9 @@ impl Drop for Call<'_> {
 }
 
 impl Runtime {
-    pub(crate) fn new(cache_dir: Option<&Path>, max_instances: u32) -> Result<Self, EngineError> {
+    pub(crate) fn new(cache_dir: Option<&Path>, max_instances: u32, metering: Metering) -> Result<Self, EngineError> {
         let mut config = configuration(max_instances);
+        config.consume_fuel(metering.counts_fuel());
         if let Some(dir) = cache_dir {
             config.cache(Some(private_cache(dir)?));
         }
@@ -57,7 +60,7 @@ impl Runtime {
         let ticker = thread::Builder::new().name("policy-clock".into());
         let (ticking, told) = (engine.clone(), pulse.clone());
         let ticker = ticker.spawn(move || tick(&ticking, &told)).map_err(EngineError::Thread)?;
-        Ok(Self { engine, pulse, ticker: Some(ticker) })
+        Ok(Self { engine, metering, pulse, ticker: Some(ticker) })
     }
 
     /// To be called before each call into a guest and kept until it returns. The number is the call's deadline in ticks.

@@ -162,7 +162,13 @@ fn options(loaded: &Loaded, cache_dir: Option<PathBuf>, hash_key: HashKey) -> En
     let chain = loaded.file.targets.iter().map(|target| target.policies.len()).max().unwrap_or(0);
     let sessions: usize = loaded.file.targets.iter().map(|target| target.max_sessions).sum();
     let most = sessions.min(loaded.file.limits.connections).saturating_mul(chain).max(16);
-    EngineOptions { cache_dir, max_instances: u32::try_from(most).unwrap_or(u32::MAX), hash_key }
+    EngineOptions {
+        cache_dir,
+        max_instances: u32::try_from(most).unwrap_or(u32::MAX),
+        hash_key,
+        meter: None,
+        fuel: false,
+    }
 }
 
 fn bindings(file: &File) -> BTreeMap<String, Vec<String>> {

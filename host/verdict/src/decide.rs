@@ -120,6 +120,8 @@ pub struct PolicyStatus {
     pub faults: u64,
     /// Its latest failure.
     pub last_fault: Option<String>,
+    /// Of how many sessions in a hundred it decides, if it is a canary; in the others it is in monitor mode.
+    pub canary: Option<u8>,
 }
 
 /// Whether a policy answers.

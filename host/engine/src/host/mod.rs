@@ -3,12 +3,13 @@
 mod facts;
 mod log;
 mod services;
+mod source;
 
 use std::fs::File;
 use std::sync::Arc;
 
 use portcullis_verdict::mask::HashKey;
-use portcullis_verdict::{Command, ResultSet, Session, Statement};
+use portcullis_verdict::{Command, Inputs, ResultSet, Session, Statement};
 use wasmtime::component::{HasSelf, Linker, Resource};
 
 use crate::bindings::portcullis::policy as wit;
@@ -16,6 +17,8 @@ use crate::error::EngineError;
 use crate::host::log::LogGate;
 use crate::spec::{Capability, PolicyLimits};
 use crate::state::State;
+
+pub(crate) use source::Cue;
 
 /// Milliseconds of a clock that never goes back.
 pub(crate) type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
@@ -55,6 +58,10 @@ pub(crate) struct Host {
     services: Arc<Services>,
     pub(crate) memory: Memory,
     question: Question,
+    /// What stands in for the world, in a rehearsal.
+    cue: Option<Cue>,
+    /// What the guest got from its capabilities since it was asked.
+    inputs: Inputs,
     /// Handles of statements are numbered through all questions, so that a stale one is never taken for another.
     first_statement: u32,
 }
@@ -80,10 +87,23 @@ impl Question {
     }
 }
 
+impl Question {
+    /// Whether what the guest gets from its capabilities is taken down: where the audit records the answer.
+    fn is_recorded(&self) -> bool {
+        self.command.is_some() && self.result.is_none()
+    }
+}
+
 impl Host {
     pub(crate) fn new(session: Option<Arc<Session>>, services: Arc<Services>) -> Self {
         let memory = Memory { limit: services.limits.memory_bytes as usize, used: 0, refused: false };
-        Self { session, services, memory, question: Question::default(), first_statement: 0 }
+        let question = Question::default();
+        Self { session, services, memory, question, cue: None, inputs: Inputs::default(), first_statement: 0 }
+    }
+
+    /// The name of the policy that it serves.
+    pub(crate) fn policy(&self) -> &str {
+        &self.services.policy
     }
 
     /// Sets what the next call is about.
@@ -139,6 +159,13 @@ pub(crate) struct Memory {
 
 /// The most entries of all tables of an instance: function pointers, mostly.
 const MAX_TABLE_ELEMENTS: usize = 100_000;
+
+impl Memory {
+    /// Bytes of all linear memories.
+    pub(crate) fn used(&self) -> usize {
+        self.used
+    }
+}
 
 impl wasmtime::ResourceLimiter for Memory {
     fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {

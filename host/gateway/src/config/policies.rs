@@ -52,6 +52,7 @@ fn spec(policy: &Policy, base: &Path, watched: &mut BTreeSet<PathBuf>) -> Result
         // Unknown names are reported where the file is checked.
         capabilities: policy.capabilities.iter().filter_map(|name| name.parse().ok()).collect(),
         limits: limits(&policy.limits),
+        canary: None,
     })
 }
 

@@ -89,6 +89,7 @@ fn spec(package: &Package) -> anyhow::Result<PolicySpec> {
         mode: Mode::Enforce,
         capabilities: capabilities.collect::<Result<_, _>>()?,
         limits: PolicyLimits::default(),
+        canary: None,
     })
 }
 
@@ -106,5 +107,6 @@ fn engine() -> anyhow::Result<Arc<Engine>> {
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|dir| dir.is_absolute());
     let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
     let cache_dir = cache.or_else(home).map(|dir| dir.join("portcullis").join("compiled"));
-    Ok(Engine::new(EngineOptions { cache_dir, max_instances: 4, hash_key: HashKey::new(&[0; 32]) })?)
+    let hash_key = HashKey::new(&[0; 32]);
+    Ok(Engine::new(EngineOptions { cache_dir, max_instances: 4, hash_key, meter: None, fuel: false })?)
 }

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use portcullis_verdict::{
-    AnswerRecord, ApprovalEvent, CommandEvent, Effects, Event, Facts, FinishEvent, Mode, OpenEvent, RecordingEvent,
-    Relation, StoredEvent, SystemEvent,
+    AnswerRecord, ApprovalEvent, CommandEvent, Effects, Event, Facts, FinishEvent, Input, InputsEvent, Mode, OpenEvent,
+    RecordingEvent, Relation, StoredEvent, SystemEvent,
 };
 
 use super::{quote, safe, time};
@@ -50,6 +50,7 @@ fn told(event: &Event) -> String {
         Event::Approval(approval) => approved(approval),
         Event::Recording(recording) => recorded(recording),
         Event::System(system) => happened(system),
+        Event::Inputs(inputs) => got(inputs),
     }
 }
 
@@ -187,6 +188,31 @@ fn happened(event: &SystemEvent) -> String {
     let by = if by.is_empty() { String::new() } else { format!(" by {}", safe(by)) };
     let detail = if detail.is_empty() { String::new() } else { format!(": {}", safe(detail)) };
     format!("gateway: {}{by}{detail}\n", safe(what))
+}
+
+fn got(event: &InputsEvent) -> String {
+    let InputsEvent { subject: _, sequence, phase, inputs } = event;
+    let mut out = format!("#{sequence} was decided on inputs ({})\n", safe(phase));
+    for policy in inputs {
+        let got: Vec<String> = policy.inputs.iter().map(input).collect();
+        let _ = writeln!(out, "  {} got {}", safe(&policy.policy), got.join(", "));
+    }
+    out
+}
+
+/// What it was, without what a policy keeps in its state.
+fn input(input: &Input) -> String {
+    let bytes = |bytes: &[u8]| count(bytes.len() as u64, "byte");
+    match input {
+        Input::Clock(ms) => format!("the time {}", time(*ms)),
+        Input::Random(random) => format!("{} of randomness", bytes(random)),
+        Input::Get(Some(value)) => format!("a value of {}", bytes(value)),
+        Input::Get(None) => "no value".into(),
+        Input::Put(Ok(())) => "leave to keep a value".into(),
+        Input::Increment(Ok(sum)) => format!("the sum {sum}"),
+        Input::Put(Err(why)) | Input::Increment(Err(why)) => format!("an error: {}", safe(why)),
+        Input::Truncated => "more that was not kept".into(),
+    }
 }
 
 fn count(number: u64, what: &str) -> String {

@@ -56,7 +56,14 @@ impl Judge for FakeJudge {
         let findings = vec![Finding { rule: "looked".into(), message: "at it".into() }];
         let verdict = self.answer(command, grants);
         if &*command.statement.text != "unasked" {
-            let answer = Answer { policy: "p".into(), digest: "00".into(), mode: Mode::Enforce, verdict, findings };
+            let answer = Answer {
+                policy: "p".into(),
+                digest: "00".into(),
+                mode: Mode::Enforce,
+                verdict,
+                findings,
+                inputs: vec![],
+            };
             if let Step::Rewrite(text) = chain.push(answer) {
                 chain.rewritten(read(&text));
             }

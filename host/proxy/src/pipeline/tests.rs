@@ -41,7 +41,8 @@ impl Judge for Script {
         let mut chain = Chain::new(command.sequence, command.phase, snapshot);
         for (policy, verdict) in self.answers.pop_front().expect("this question is scripted") {
             let (policy, digest) = (policy.into(), "00".into());
-            let answer = Answer { policy, digest, mode: Mode::Enforce, verdict: Ok(verdict), findings: vec![] };
+            let answer =
+                Answer { policy, digest, mode: Mode::Enforce, verdict: Ok(verdict), findings: vec![], inputs: vec![] };
             if let Step::Rewrite(text) = chain.push(answer) {
                 chain.rewritten(read(&text));
             }
