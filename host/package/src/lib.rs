@@ -21,4 +21,5 @@ pub use component::Unfit;
 pub use error::{PackageError, Problem};
 pub use manifest::{About, Budget, Budgeted, BuildFrom, Capability, Hook, Language, Manifest, Reason};
 pub use package::Package;
+pub use rows::value_type;
 pub use run::run_case;

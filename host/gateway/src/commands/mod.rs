@@ -2,7 +2,7 @@
 
 mod approvals;
 mod audit;
-mod log;
+pub(crate) mod log;
 mod recording;
 mod sessions;
 mod verify;

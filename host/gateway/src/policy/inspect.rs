@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Context;
 use portcullis_package::Package;
 
-use super::{describe, engine};
+use super::{INSTANCES, describe, engine};
 use crate::show::safe_lines;
 
 /// Prints what a component imports, exports and needs.
@@ -16,7 +16,7 @@ pub(super) fn inspect(path: &Path, json: bool) -> anyhow::Result<()> {
         Some(package) => package.component()?,
         None => std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?.into(),
     };
-    let found = engine()?.inspect(&component)?;
+    let found = engine(INSTANCES)?.inspect(&component)?;
     let mut out = std::io::stdout().lock();
     if json {
         let capabilities: Vec<&str> = found.capabilities.iter().map(|c| c.as_str()).collect();

@@ -1,6 +1,7 @@
 //! `portcullis policy …`: what policy authors use.
 
 mod inspect;
+mod replay;
 mod test;
 mod trial;
 
@@ -18,17 +19,21 @@ use portcullis_verdict::mask::HashKey;
 use crate::cli::PolicyCommand;
 use crate::show::{reasons, safe_lines};
 
+/// How many instances live at once where one policy answers one question after the other.
+const INSTANCES: u32 = 4;
+
 /// Runs a subcommand; its exit code tells whether every package passed.
 pub(crate) fn run(command: PolicyCommand) -> anyhow::Result<ExitCode> {
     match command {
         PolicyCommand::Build { packages } => each(&packages, build_one),
         PolicyCommand::Check { packages } => {
-            let engine = engine()?;
+            let engine = engine(INSTANCES)?;
             each(&packages, |package| check_one(&engine, package))
         }
         PolicyCommand::Inspect { path, json, .. } => {
             inspect::inspect(Path::new(&path), json).map(|()| ExitCode::SUCCESS)
         }
+        PolicyCommand::Replay(args) => replay::replay(&args),
         PolicyCommand::Test(args) => test::test(&args),
         _ => bail!("this command is not there yet"),
     }
@@ -103,10 +108,10 @@ fn prepare(engine: &Engine, spec: PolicySpec, targets: &[String]) -> anyhow::Res
 
 /// A sandbox for the command line: compiled code is kept in the user's cache, so that a second run takes milliseconds.
 /// Its masking key is fixed, so that cases can expect hashes.
-fn engine() -> anyhow::Result<Arc<Engine>> {
+fn engine(max_instances: u32) -> anyhow::Result<Arc<Engine>> {
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|dir| dir.is_absolute());
     let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
     let cache_dir = cache.or_else(home).map(|dir| dir.join("portcullis").join("compiled"));
     let hash_key = HashKey::new(&[0; 32]);
-    Ok(Engine::new(EngineOptions { cache_dir, max_instances: 4, hash_key, meter: None, fuel: false })?)
+    Ok(Engine::new(EngineOptions { cache_dir, max_instances, hash_key, meter: None, fuel: false })?)
 }

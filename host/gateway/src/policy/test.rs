@@ -7,14 +7,14 @@ use portcullis_package::{Case, run_case};
 use portcullis_proxy::read_statement;
 
 use super::trial::{Trial, trial};
-use super::{discover, engine};
+use super::{INSTANCES, discover, engine};
 use crate::cli;
 use crate::show::{reasons, safe_lines};
 
 /// Runs the cases of every package and prints how each fared.
 pub(super) fn test(args: &cli::Test) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
-    let engine = engine()?;
+    let engine = engine(INSTANCES)?;
     let (mut passed, mut failed) = (0, 0);
     for dir in discover(&args.packages) {
         match trial(&engine, &dir) {
