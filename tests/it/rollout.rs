@@ -130,14 +130,18 @@ fn what_is_not_pinned_or_not_signed_is_never_loaded() {
     assert!(back.contains("guard 1.0.0 is in force again"), "{back}");
     assert!(denial(&gateway, "orders").contains("orders is out of reach"));
     done(gateway.reload().unwrap());
-    assert!(denial(&gateway, "orders").contains("orders is out of reach"), "an unchanged configuration changes nothing");
+    assert!(
+        denial(&gateway, "orders").contains("orders is out of reach"),
+        "an unchanged configuration changes nothing"
+    );
     // The gateway starts without the registry, with what it has kept.
     drop(registry);
     gateway.restart().unwrap();
     assert!(denial(&gateway, "customers").contains("customers is out of reach"), "the configuration counts again");
     // What was kept and has been changed is not loaded.
     let blobs = gateway.data().join("packages/blobs/sha256");
-    let largest = fs::read_dir(&blobs).unwrap().map(|e| e.unwrap()).max_by_key(|e| e.metadata().unwrap().len()).unwrap();
+    let largest =
+        fs::read_dir(&blobs).unwrap().map(|e| e.unwrap()).max_by_key(|e| e.metadata().unwrap().len()).unwrap();
     let mut bytes = fs::read(largest.path()).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
     fs::write(largest.path(), bytes).unwrap();
@@ -206,9 +210,14 @@ fn a_change_that_fails_anywhere_leaves_everything_as_it_was() {
     fs::write(dir.join("guard/policy.wasm"), b"\0asm\x0d\0\x01\0").unwrap();
     expect(&gateway, "interface", "exports no `lifecycle`");
     fs::write(dir.join("guard/policy.wasm"), &component).unwrap();
-    fs::write(dir.join("guard/policy.toml"), manifest.replace("[[settings.rules]]", "[settings]\nnonsense = 1\n[[settings.rules]]")).unwrap();
+    fs::write(
+        dir.join("guard/policy.toml"),
+        manifest.replace("[[settings.rules]]", "[settings]\nnonsense = 1\n[[settings.rules]]"),
+    )
+    .unwrap();
     expect(&gateway, "settings", "nonsense");
-    fs::write(dir.join("guard/policy.toml"), manifest.replace("relations = [\"orders\"]", "relations = [\"others\"]")).unwrap();
+    fs::write(dir.join("guard/policy.toml"), manifest.replace("relations = [\"orders\"]", "relations = [\"others\"]"))
+        .unwrap();
     expect(&gateway, "cases", "its own case \"it refuses\" in cases/rules.toml fails");
     fs::write(dir.join("guard/policy.toml"), "name = 1").unwrap();
     expect(&gateway, "resolve", "policy.toml");

@@ -131,9 +131,15 @@ impl Packages {
     fn pinned(&self, source: &str, reference: &Reference) -> Result<Found, Unfit> {
         let Some(locked) = self.lock.get(source) else {
             let reason = format!("{LOCK} does not pin {source}, and nothing is loaded that is not pinned");
-            return Err(Unfit::resolve(reason, "run `portcullis policy lock`, look at the lock, and keep it with the configuration"));
+            return Err(Unfit::resolve(
+                reason,
+                "run `portcullis policy lock`, look at the lock, and keep it with the configuration",
+            ));
         };
-        let digest: Digest = locked.digest.parse().map_err(|error: portcullis_registry::BadDigest| Unfit::resolve(error.to_string(), ""))?;
+        let digest: Digest = locked
+            .digest
+            .parse()
+            .map_err(|error: portcullis_registry::BadDigest| Unfit::resolve(error.to_string(), ""))?;
         let pulled = self.fetch(reference, &digest)?;
         let signers = self.verify(reference, &pulled)?;
         let version = &pulled.artifact.policy().package.version;
@@ -251,7 +257,9 @@ pub(crate) fn locks(base: &Path, data_dir: &Path) -> Result<Lock, String> {
     let (mut lock, polled) = (read(base.join(LOCK))?, read(data_dir.join(POLLED))?);
     let newer: Vec<_> = polled
         .iter()
-        .filter(|(source, now)| lock.get(source).is_some_and(|first| first.version.cmp_precedence(&now.version).is_le()))
+        .filter(|(source, now)| {
+            lock.get(source).is_some_and(|first| first.version.cmp_precedence(&now.version).is_le())
+        })
         .map(|(source, now)| (source.to_owned(), now.version.to_string(), now.digest.clone()))
         .collect();
     for (source, version, digest) in newer {

@@ -654,7 +654,7 @@ fn sessions() -> usize {
 }
 
 /// What TOML can say and JSON cannot is refused instead of changed.
-fn settings<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+pub(crate) fn settings<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
     fn json(value: toml::Value) -> Result<Value, String> {
         Ok(match value {
             toml::Value::Array(items) => Value::Array(items.into_iter().map(json).collect::<Result<_, _>>()?),

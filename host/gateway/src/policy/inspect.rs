@@ -9,7 +9,7 @@ use portcullis_package::{Manifest, Package, trust};
 use portcullis_registry::{Artifact, Pulled};
 use serde_json::{Value, json};
 
-use super::{describe, engine, share};
+use super::{INSTANCES, describe, engine, share};
 use crate::cli::RegistryArgs;
 use crate::show::{safe, safe_lines};
 
@@ -34,7 +34,7 @@ pub(super) fn inspect(what: &str, as_json: bool, args: &RegistryArgs) -> anyhow:
         vec![package(&Package::open(path)?)?]
     } else {
         let bytes = std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
-        let found = engine(None, false)?.inspect(&bytes)?;
+        let found = engine(INSTANCES, None, false)?.inspect(&bytes)?;
         vec![Subject { found, manifest: None, schema: None, artifact: None, signatures: Vec::new() }]
     };
     let mut out = std::io::stdout().lock();
@@ -49,14 +49,14 @@ pub(super) fn inspect(what: &str, as_json: bool, args: &RegistryArgs) -> anyhow:
 }
 
 fn package(package: &Package) -> anyhow::Result<Subject> {
-    let found = engine(None, false)?.inspect(&package.component()?)?;
+    let found = engine(INSTANCES, None, false)?.inspect(&package.component()?)?;
     let artifact = Some(Artifact::pack(package)?.digest().to_string());
     let schema = package.schema()?;
     Ok(Subject { found, manifest: Some(package.manifest.clone()), schema, artifact, signatures: Vec::new() })
 }
 
 fn artifact(pulled: &Pulled) -> anyhow::Result<Subject> {
-    let found = engine(None, false)?.inspect(pulled.artifact.component())?;
+    let found = engine(INSTANCES, None, false)?.inspect(pulled.artifact.component())?;
     let signature = |signature: &portcullis_registry::Signature| match signature.media_type.as_str() {
         trust::MINISIGN => match trust::claimed_key(&signature.bytes) {
             Some(id) => format!("minisign, by the key {id}"),

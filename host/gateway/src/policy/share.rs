@@ -53,7 +53,8 @@ pub(super) fn push(package: &Path, to: &str, key: Option<&Path>, args: &Registry
     let version = &package.manifest.package.version;
     let given: Reference = to.parse()?;
     // A tag has no `+`, so that `_` stands for it.
-    let tagged = if given.tag().is_some() { given } else { format!("{given}:{}", version.replace('+', "_")).parse()? };
+    let tagged =
+        if given.tag().is_some() { given } else { format!("{given}:{}", version.replace('+', "_")).parse()? };
     // Asked for before anything is sent.
     let key = key.map(secret_key).transpose()?;
     let artifact = Artifact::pack(&package)?;
@@ -95,7 +96,13 @@ pub(super) fn pull(from: &str, output: Option<&Path>, args: &RegistryArgs) -> an
     let artifact = fetch(&reference, args)?.artifact;
     let dir = output.map_or_else(|| PathBuf::from(&artifact.policy().package.name), Path::to_owned);
     artifact.unpack(&dir)?;
-    println!("{} {}: {}\ndigest {}", artifact.policy().package.name, artifact.policy().package.version, dir.display(), artifact.digest());
+    println!(
+        "{} {}: {}\ndigest {}",
+        artifact.policy().package.name,
+        artifact.policy().package.version,
+        dir.display(),
+        artifact.digest()
+    );
     Ok(())
 }
 
@@ -143,7 +150,8 @@ fn secret_key(path: &Path) -> anyhow::Result<SecretKey> {
     let text: SecretString = String::from_utf8(bytes).with_context(|| format!("{} is not text", name()))?.into();
     match SecretKey::open(&text, given_password().as_ref()) {
         Err(SecretKeyError::NeedsPassword) if std::io::stdin().is_terminal() => {
-            let password: SecretString = rpassword::prompt_password(format!("Password of {}: ", path.display()))?.into();
+            let password: SecretString =
+                rpassword::prompt_password(format!("Password of {}: ", path.display()))?.into();
             SecretKey::open(&text, Some(&password)).with_context(name)
         }
         Err(SecretKeyError::NeedsPassword) => bail!("{} has a password; set {KEY_PASSWORD}", name()),
@@ -166,7 +174,9 @@ pub(super) fn verify(what: &str, keys: &[PathBuf], args: &RegistryArgs) -> anyho
             "nothing says who must have signed {name}; give --key, or --config with a [[trust.rule]] that covers {repository}"
         );
         match trust.verify(&repository, pulled.artifact.digest().as_str(), &detached(&pulled.signatures)) {
-            Ok(signers) => println!("{}: signed by {}\ndigest {}", safe(name), signers.join(", "), pulled.artifact.digest()),
+            Ok(signers) => {
+                println!("{}: signed by {}\ndigest {}", safe(name), signers.join(", "), pulled.artifact.digest())
+            }
             Err(error) => {
                 eprintln!("error: {}: {}", safe(name), safe_lines(&reasons(&error.into())));
                 good = false;
@@ -204,8 +214,10 @@ pub(super) fn find(what: &str, args: &RegistryArgs) -> anyhow::Result<Vec<(Strin
     let layout = Layout::open(Path::new(what))?;
     let listed = layout.list()?;
     ensure!(!listed.is_empty(), "{what} holds no packages");
-    let named = |name: Option<String>, digest: &str| name.map_or_else(|| digest.to_owned(), |name| format!("oci://{name}"));
-    let packages = listed.into_iter().map(|item| Ok((named(item.name, item.digest.as_str()), layout.get(&item.digest)?)));
+    let named =
+        |name: Option<String>, digest: &str| name.map_or_else(|| digest.to_owned(), |name| format!("oci://{name}"));
+    let packages =
+        listed.into_iter().map(|item| Ok((named(item.name, item.digest.as_str()), layout.get(&item.digest)?)));
     packages.collect()
 }
 
@@ -282,7 +294,9 @@ pub(super) fn lock(config: &Path, update: &[String], check: bool) -> anyhow::Res
             continue;
         }
         let (version, digest) = match reference(source).map_err(anyhow::Error::msg)? {
-            Some(reference) => from_registry(&packages, &reference).with_context(|| format!("policy `{}`", policy.name))?,
+            Some(reference) => {
+                from_registry(&packages, &reference).with_context(|| format!("policy `{}`", policy.name))?
+            }
             None if file.trust.lock_directories || anew => {
                 let package = Package::open(&base.join(source))?;
                 (package.manifest.package.version.clone(), Artifact::pack(&package)?.digest().to_string())

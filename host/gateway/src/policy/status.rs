@@ -74,7 +74,11 @@ fn words(status: &Status) -> String {
         let version = policy.origin.as_ref().map_or(String::new(), |origin| format!(" {}", safe(&origin.version)));
         let (name, mode, state) = (safe(&policy.name), safe(&policy.mode), safe(&policy.state));
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "\n{name}{version}: {mode}{canary}, {state}, {} calls, {} faults", policy.calls, policy.faults);
+        let _ = writeln!(
+            text,
+            "\n{name}{version}: {mode}{canary}, {state}, {} calls, {} faults",
+            policy.calls, policy.faults
+        );
         if let Some(origin) = &policy.origin {
             let since = time(origin.since_ms);
             let _ = writeln!(text, "  from      {}, since {since}", safe(&origin.source));
@@ -100,11 +104,18 @@ fn words(status: &Status) -> String {
         }
     }
     if let Some(Refusal { step, reason, at_ms }) = &status.last_refusal {
-        let _ = writeln!(text, "\nthe newest change was refused at {}, at the step `{}`:\n  {}", time(*at_ms), safe(step), safe(reason));
+        let _ = writeln!(
+            text,
+            "\nthe newest change was refused at {}, at the step `{}`:\n  {}",
+            time(*at_ms),
+            safe(step),
+            safe(reason)
+        );
     }
     text
 }
 
 fn time(ms: i64) -> String {
-    Timestamp::from_millisecond(ms).map_or_else(|_| "an unknown time".into(), |time| time.strftime("%Y-%m-%d %H:%M:%SZ").to_string())
+    Timestamp::from_millisecond(ms)
+        .map_or_else(|_| "an unknown time".into(), |time| time.strftime("%Y-%m-%d %H:%M:%SZ").to_string())
 }
