@@ -12,6 +12,7 @@ mod drivers;
 mod evidence;
 mod grants;
 mod held;
+mod languages;
 mod logins;
 mod policies;
 mod protocol;

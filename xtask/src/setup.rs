@@ -8,6 +8,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 use portcullis_tests::process::find;
 use portcullis_tests::{clients, guest_rust, nothing_may_be_missing, postgres, registry, rsyslog};
 
+use crate::languages;
+
 /// What the tests and the bench need of the system, and the Debian packages that bring it.
 fn missing_packages() -> Vec<&'static str> {
     let has = |name: &str| find(name, &postgres::directories()).is_some();
@@ -51,9 +53,9 @@ pub(crate) fn for_demo() -> Result<()> {
 pub(crate) fn setup() -> Result<()> {
     install(&missing_packages())?;
     wasm_target()?;
-    match clients::install() {
+    match clients::install().and_then(|()| languages::install()) {
         Err(error) if !nothing_may_be_missing() => {
-            eprintln!("warning: drivers could not be installed, so their tests will be skipped: {error:#}");
+            eprintln!("warning: not everything could be installed, so some tests will be skipped: {error:#}");
             Ok(())
         }
         result => result,
