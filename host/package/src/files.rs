@@ -64,7 +64,7 @@ impl Package {
 
     /// The directory of the component's source, if it is here.
     pub fn source(&self) -> Option<PathBuf> {
-        let source = self.dir.join(&self.manifest.build.as_ref()?.crate_dir);
+        let source = self.dir.join(&self.manifest.build.as_ref()?.source);
         source.is_dir().then_some(source)
     }
 }
