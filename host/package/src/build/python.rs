@@ -53,7 +53,7 @@ pub(super) fn component(
     for dir in python_path(source)? {
         command.arg("--python-path").arg(source.join(dir));
     }
-    command.arg(ENTRY).env("PYTHONDONTWRITEBYTECODE", "1");
+    command.arg(ENTRY).env("PYTHONDONTWRITEBYTECODE", "1").env("RUST_BACKTRACE", "0");
     let componentize = Tool { command, task: "componentize-py componentize", dir: source.to_owned(), install: INSTALL };
     componentize.run(progress, |_| ())?;
     Ok(std::fs::read(&made).map_err(|source| PackageError::Read { file: made, source })?)
