@@ -1,6 +1,6 @@
 /**
  * What a component's engine has no source for: its clock and its randomness stand still at the time of the build. Evaluated before the
- * policy, so that they are refused instead of trusted. What is printed goes to the log.
+ * policy, so that they are refused instead of trusted.
  */
 import * as log from "./log.js";
 
@@ -34,7 +34,10 @@ for (const name of ["fetch", "setInterval", "setTimeout"]) {
   replace(globalThis, name, refuse(`a component has no \`${name}\`: it only answers`));
 }
 
-const levels = { debug: log.debug, log: log.info, info: log.info, warn: log.warn, error: log.error };
-for (const [name, write] of Object.entries(levels)) {
-  console[name] = (...values) => write(values.map(String).join(" "));
+/** What is printed from now on goes to the log. */
+export function printToLog() {
+  const levels = { debug: log.debug, log: log.info, info: log.info, warn: log.warn, error: log.error };
+  for (const [name, write] of Object.entries(levels)) {
+    console[name] = (...values) => write(values.map(String).join(" "));
+  }
 }

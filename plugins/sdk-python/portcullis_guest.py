@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import accumulate
 from typing import Any, Callable, Iterator, TypeVar
 
@@ -10,7 +11,7 @@ from componentize_py_types import Err
 from wit_world.exports import lifecycle
 from wit_world.imports import types
 
-import portcullis_sealed  # noqa: F401 - before the policy
+from portcullis_sealed import Lines  # before the policy
 import policy  # noqa: F401 - the policy of the package, which exports itself
 import portcullis.policy
 from portcullis import log
@@ -159,3 +160,7 @@ if hasattr(wit_world.exports, "Rows"):
                 return _result(_instance.filter(s, c, r, row_count, own))
 
             return _answered(ask)
+
+
+# What is printed from now on goes to the log; what was printed before went to whoever builds.
+sys.stdout = sys.stderr = Lines()

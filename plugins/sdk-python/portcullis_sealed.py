@@ -1,9 +1,8 @@
 """What a component's interpreter has no source for: its clock traps, and its randomness is that of the build. Imported before the
-policy, so that they are refused with a reason instead. What is printed goes to the log."""
+policy, so that they are refused with a reason instead."""
 
 import os
 import random
-import sys
 import time
 from typing import Any, NoReturn
 
@@ -18,7 +17,7 @@ def _no_chance(*_: Any, **__: Any) -> NoReturn:
     raise RuntimeError("a component has no randomness of its own; use portcullis.random.bytes")
 
 
-class _Lines:
+class Lines:
     """A text stream that makes a line of the log of each line."""
 
     def __init__(self) -> None:
@@ -40,4 +39,3 @@ for _name, _function in list(vars(random).items()):
     if getattr(_function, "__self__", None) is random._inst:
         setattr(random, _name, _no_chance)
 os.urandom = random._urandom = _no_chance
-sys.stdout = sys.stderr = _Lines()

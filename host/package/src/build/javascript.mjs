@@ -49,10 +49,11 @@ async function bundled() {
   const { default: esbuild } = await tool("esbuild");
   const { main = "index.js" } = JSON.parse(await readFile(join(source, "package.json"), "utf8"));
   const contents = [
-    `import "portcullis-sdk/sealed";`,
+    `import { printToLog } from "portcullis-sdk/sealed";`,
     `import Policy from ${JSON.stringify("./" + relative(source, join(source, main)))};`,
     `import { component } from "portcullis-sdk/guest";`,
     `export const { lifecycle, commands, rows } = component(Policy);`,
+    `printToLog();`,
   ].join("\n");
   const { outputFiles, metafile } = await esbuild
     .build({
