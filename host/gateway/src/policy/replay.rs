@@ -88,7 +88,8 @@ fn labels(path: &Path) -> anyhow::Result<Labels> {
         labels: std::collections::BTreeMap<String, String>,
     }
     let bytes = read_file(path, MAX_CONFIG_BYTES).map_err(|why| anyhow::anyhow!("`--config`: {why}"))?;
-    let file = String::from_utf8(bytes).map_err(anyhow::Error::from).and_then(|text| Ok(toml::from_str::<File>(&text)?));
+    let file =
+        String::from_utf8(bytes).map_err(anyhow::Error::from).and_then(|text| Ok(toml::from_str::<File>(&text)?));
     let file = file.map_err(|error| error.context(format!("`--config`: {} cannot be read", path.display())))?;
     Ok(file.targets.into_iter().map(|target| (target.name, target.labels)).collect())
 }
@@ -213,8 +214,7 @@ impl Replay {
                 self.sessions.open(open, &self.labels);
             }
             Event::Command(event) if self.chosen.passes(stored) => {
-                let asked =
-                    Asked::new(stored.number, stored.at_ms, event, &self.policy, self.demands.as_ref());
+                let asked = Asked::new(stored.number, stored.at_ms, event, &self.policy, self.demands.as_ref());
                 self.waiting_bytes += asked.bytes();
                 self.later(Step::Command(Box::new(asked)));
             }
@@ -348,7 +348,8 @@ impl Replay {
         if difference == Difference::Decision {
             let Asked { number, at_ms, subject, sequence, text, basis, then, .. } = asked;
             let phase = phase.as_str();
-            let change = Change { number, at_ms, subject, sequence, phase, text, against: basis, then, now, approximate };
+            let change =
+                Change { number, at_ms, subject, sequence, phase, text, against: basis, then, now, approximate };
             self.report.changed(change);
         }
     }

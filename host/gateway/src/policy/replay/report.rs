@@ -134,7 +134,10 @@ impl Report {
         } else {
             "labels of targets are not in the log: the draft sees none (`--config` gives them)".into()
         });
-        self.note("parameters are in the log only where `audit.parameters` was on, as text and at most 1000 characters".into());
+        self.note(
+            "parameters are in the log only where `audit.parameters` was on, as text and at most 1000 characters"
+                .into(),
+        );
         self.note(if terms {
             "terms of approvals are not in the log: those of requests that the gateway still knows are compared".into()
         } else {
@@ -195,7 +198,11 @@ impl Report {
         let mut out = String::new();
         let About { name, version, .. } = &self.draft;
         line(&mut out, "draft", &format!("{} {}", safe(name), safe(version)));
-        line(&mut out, "held against", &format!("the answers of `{}` then; where it gave none, what all policies decided", safe(&self.policy)));
+        line(
+            &mut out,
+            "held against",
+            &format!("the answers of `{}` then; where it gave none, what all policies decided", safe(&self.policy)),
+        );
         for note in &self.notes {
             line(&mut out, "note", &safe(note));
         }
@@ -218,10 +225,16 @@ impl Report {
     fn counts(&self, out: &mut String) {
         let Self { commands, against_policy, against_outcome, .. } = self;
         let policy = safe(&self.policy);
-        line(out, "commands", &match commands {
-            0 => format!("none of {} events was run", self.events),
-            _ => format!("{commands} run: {against_policy} against `{policy}`, {against_outcome} against the whole outcome"),
-        });
+        line(
+            out,
+            "commands",
+            &match commands {
+                0 => format!("none of {} events was run", self.events),
+                _ => format!(
+                    "{commands} run: {against_policy} against `{policy}`, {against_outcome} against the whole outcome"
+                ),
+            },
+        );
         line(out, "unchanged", &self.unchanged.to_string());
         line(out, "words only", &self.words_only.to_string());
         line(out, "changed", &self.changed.to_string());
@@ -299,16 +312,33 @@ impl Shown {
     fn words(&self) -> String {
         let mut out = String::new();
         let Self { commands, results, rows, refused, dropped, masked_then, .. } = self;
-        line(&mut out, "results", &format!("{results} recorded of {commands} commands, {rows} rows; values are as clients saw them, and origins of columns are unknown"));
+        line(
+            &mut out,
+            "results",
+            &format!(
+                "{results} recorded of {commands} commands, {rows} rows; values are as clients saw them, and origins of columns are unknown"
+            ),
+        );
         line(&mut out, "changed then", &format!("{masked_then} cells"));
         line(&mut out, "refused now", &format!("{refused} results"));
         line(&mut out, "dropped now", &format!("{dropped} rows"));
         for (why, count) in &self.missed {
             line(&mut out, "not run", &format!("{count}: {why}"));
         }
-        let rows: Vec<_> = self.columns.iter().map(|c| {
-            [safe(&c.target), safe(&c.name), safe(&c.type_name), c.values.to_string(), c.changed.to_string(), c.unread.to_string()]
-        }).collect();
+        let rows: Vec<_> = self
+            .columns
+            .iter()
+            .map(|c| {
+                [
+                    safe(&c.target),
+                    safe(&c.name),
+                    safe(&c.type_name),
+                    c.values.to_string(),
+                    c.changed.to_string(),
+                    c.unread.to_string(),
+                ]
+            })
+            .collect();
         if !rows.is_empty() {
             out.push_str(&table(["TARGET", "COLUMN", "TYPE", "VALUES", "CHANGED NOW", "UNREAD"], &rows));
         }

@@ -74,10 +74,7 @@ fn of_export(path: &Path, take: &mut dyn FnMut(&StoredEvent) -> anyhow::Result<(
 }
 
 /// A file that is damaged is read as far as it can be: a replay proves nothing, and says what is wrong.
-fn of_store(
-    path: &Path,
-    take: &mut dyn FnMut(&StoredEvent) -> anyhow::Result<()>,
-) -> anyhow::Result<Option<String>> {
+fn of_store(path: &Path, take: &mut dyn FnMut(&StoredEvent) -> anyhow::Result<()>) -> anyhow::Result<Option<String>> {
     let mut failed = None;
     let report = verify_file(path, &[], &[], |event| {
         if failed.is_none() {
