@@ -16,6 +16,7 @@ mod logins;
 mod policies;
 mod protocol;
 mod recordings;
+mod replay;
 mod secrets;
 mod support;
 mod swap;
