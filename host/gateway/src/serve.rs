@@ -79,6 +79,7 @@ async fn run(path: PathBuf, mut loaded: Loaded, watch: Watch) -> anyhow::Result<
         hash_key,
         recorders: Some(recordings.clone()),
         record_parameters: loaded.file.audit.parameters,
+        record_inputs: loaded.file.audit.inputs,
     };
     let link_key = keys::link_key(&loaded.data_dir)?;
     let (listeners, certificate) = listeners(&mut loaded)?;
