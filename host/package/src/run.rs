@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use portcullis_verdict::{
-    Answer, Batch, Command, Credential, Decide, Denial, Finding, Grant, Judge, Outcome, Parameter, Principal, ResultSet,
-    RowPlan, Ruling, Session, Statement, Target, Terms, Verdict,
+    Answer, Batch, Command, Credential, Decide, Denial, Finding, Grant, Judge, Outcome, Parameter, Principal,
+    ResultSet, RowPlan, Ruling, Session, Statement, Target, Terms, Verdict,
 };
 
 use crate::case::{ApprovalSpec, Case, CredentialSpec, Decision, Expect, ResultSpec, SessionSpec};

@@ -92,7 +92,12 @@ impl Bench {
 }
 
 /// Asks every case: in new instances, which shows what starting costs, then again and again in one, which shows what a call costs.
-fn measure((engine, ledger): &(Arc<Engine>, Ledger), package: &Package, starts: u32, rounds: u32) -> anyhow::Result<Measured> {
+fn measure(
+    (engine, ledger): &(Arc<Engine>, Ledger),
+    package: &Package,
+    starts: u32,
+    rounds: u32,
+) -> anyhow::Result<Measured> {
     let cases = cases(package)?;
     let trial = Trial::new(engine, spec(package, None)?)?;
     let mut measured = Measured::default();

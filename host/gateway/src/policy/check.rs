@@ -42,7 +42,10 @@ fn registered(judge: &mut dyn Judge, package: &Package) -> anyhow::Result<&'stat
     }
     if !about.kinds().iter().any(|declared| declared == kind.as_str()) {
         let kind = kind.as_str();
-        bail!("{}: the component registers for commands of the kind `{kind}`; list it in policy.toml: commands = [\"{kind}\"]", about.name);
+        bail!(
+            "{}: the component registers for commands of the kind `{kind}`; list it in policy.toml: commands = [\"{kind}\"]",
+            about.name
+        );
     }
     Ok(kind.as_str())
 }

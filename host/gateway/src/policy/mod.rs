@@ -2,8 +2,8 @@
 
 mod bench;
 mod check;
-mod coverage;
 mod cost;
+mod coverage;
 mod inspect;
 mod new;
 mod run;

@@ -17,14 +17,13 @@ const EXAMPLES: &str = "examples/write-a-policy";
 const WIT: &str = "wit/policy.wit";
 
 /// Names that mean something to a language or its tools.
-const RESERVED: &[&str] = &[
-    "abstract", "alloc", "as", "async", "await", "become", "box", "break", "case", "chan", "const", "continue", "core", "crate",
-    "default", "defer", "do", "dyn", "else", "enum", "extern", "fallthrough", "false", "final", "fn", "for", "func", "gen", "go",
-    "goto", "if", "impl", "import", "in", "interface", "let", "loop", "macro", "main", "map", "match", "mod", "move", "mut",
-    "override", "package", "priv", "proc-macro", "pub", "range", "ref", "return", "sdk", "select", "self", "static", "std", "struct",
-    "super", "switch", "test", "trait", "true", "try", "type", "typeof", "union", "unsafe", "unsized", "use", "var", "virtual",
-    "where", "while", "yield",
-];
+const RESERVED: &str = "
+    abstract alloc as async await become box break case chan const continue core crate default defer do dyn
+    else enum extern fallthrough false final fn for func gen go goto if impl import in interface let loop
+    macro main map match mod move mut override package priv proc-macro pub range ref return sdk select self
+    static std struct super switch test trait true try type typeof union unsafe unsized use var virtual
+    where while yield
+";
 
 /// Writes a package, and says what to do with it.
 pub(super) fn new(args: &cli::New) -> anyhow::Result<()> {
@@ -39,7 +38,9 @@ pub(super) fn new(args: &cli::New) -> anyhow::Result<()> {
     let dir = args.parent.join(&args.name);
     fs::create_dir_all(&args.parent).with_context(|| format!("{} cannot be made", args.parent.display()))?;
     fs::create_dir(&dir).map_err(|error| match error.kind() {
-        ErrorKind::AlreadyExists => anyhow::anyhow!("{} is there already; choose another name, or --parent", dir.display()),
+        ErrorKind::AlreadyExists => {
+            anyhow::anyhow!("{} is there already; choose another name, or --parent", dir.display())
+        }
         _ => anyhow::anyhow!("{} cannot be made: {error}", dir.display()),
     })?;
     if let Err(error) = write(&dir, &files) {
@@ -47,7 +48,11 @@ pub(super) fn new(args: &cli::New) -> anyhow::Result<()> {
         let _ = fs::remove_dir_all(&dir);
         return Err(error).with_context(|| format!("{} cannot be written", dir.display()));
     }
-    println!("{} is there: README.md tells about its files and what {} needs. Next:\n", dir.display(), language.as_str());
+    println!(
+        "{} is there: README.md tells about its files and what {} needs. Next:\n",
+        dir.display(),
+        language.as_str()
+    );
     println!("    cd {}\n    portcullis policy build .\n    portcullis policy test . --watch", dir.display());
     Ok(())
 }
@@ -95,7 +100,10 @@ fn check(name: &str) -> anyhow::Result<()> {
          as in no-weekend-deploys",
         name.escape_default()
     );
-    ensure!(!RESERVED.contains(&name), "`{name}` means something else to compilers; choose a name such as {name}-policy");
+    ensure!(
+        RESERVED.split_whitespace().all(|word| word != name),
+        "`{name}` means something else to compilers; choose a name such as {name}-policy"
+    );
     Ok(())
 }
 
@@ -128,7 +136,9 @@ fn renamed(text: &str, example: &str, name: &str) -> anyhow::Result<String> {
         let (old, new) = (spell(example), spell(name));
         // One that is there already would mean two things.
         if old != new && text.contains(&old) && words(&text).any(|word| word == new) {
-            bail!("a package `{name}` would name its policy `{new}`, which means something else there; choose another name");
+            bail!(
+                "a package `{name}` would name its policy `{new}`, which means something else there; choose another name"
+            );
         }
         text = text.replace(&old, &new);
     }

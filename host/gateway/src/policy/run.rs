@@ -10,15 +10,15 @@ use portcullis_engine::Hook;
 use portcullis_package::{Package, read_settings};
 use portcullis_proxy::read_statement;
 use portcullis_verdict::{
-    Answer, Command, Decide, Facts, Fault, Outcome, Parameter, Phase, Policies, Reuse, Ruling, Session, Statement, Target, Terms,
-    Verdict,
+    Answer, Command, Decide, Facts, Fault, Outcome, Parameter, Phase, Policies, Reuse, Ruling, Session, Statement,
+    Target, Terms, Verdict,
 };
 use serde_json::{Value, json};
 
 use super::cost::{Cost, Ledger, time};
 use super::coverage::decision;
-use super::{engine, spec};
 use super::trial::{Trial, somebody};
+use super::{engine, spec};
 use crate::cli;
 use crate::show::{input, json_lines, read_in, safe_lines};
 
@@ -114,7 +114,9 @@ impl Asked<'_> {
             line("session", "refused: the command is not asked about");
         }
         match self.answer {
-            None => line("verdict", "none: the policy does not check commands; what it does to results is shown by cases"),
+            None => {
+                line("verdict", "none: the policy does not check commands; what it does to results is shown by cases")
+            }
             Some(Answer { verdict, findings, inputs, .. }) => {
                 let (name, details) = told(verdict);
                 line("verdict", name);
@@ -127,13 +129,15 @@ impl Asked<'_> {
             line("backtrace", trace);
         }
         line("host read", &facts(&self.statement.facts));
-        let first: Vec<String> =
-            self.first.iter().map(|cost| format!("{} {}", cost.hook, time(cost.nanos))).collect();
+        let first: Vec<String> = self.first.iter().map(|cost| format!("{} {}", cost.hook, time(cost.nanos))).collect();
         if !first.is_empty() {
             line("first", &first.join(", "));
         }
         if let Some(again) = &self.again {
-            line("again", &format!("{} {}; {} KiB of memory", again.hook, time(again.nanos), again.memory_bytes / 1024));
+            line(
+                "again",
+                &format!("{} {}; {} KiB of memory", again.hook, time(again.nanos), again.memory_bytes / 1024),
+            );
         }
         out
     }

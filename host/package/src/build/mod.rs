@@ -2,9 +2,9 @@
 
 mod c;
 mod go;
-mod reactor;
 mod javascript;
 mod python;
+mod reactor;
 mod rust;
 mod world;
 

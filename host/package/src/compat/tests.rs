@@ -31,7 +31,11 @@ fn surface(wit: &str) -> BTreeSet<String> {
     }
     for (_, world) in &resolve.worlds {
         for (key, _) in &world.exports {
-            lines.insert(format!("world {} exports {}", world.name, resolve.name_world_key(key).replace(char::is_numeric, "")));
+            lines.insert(format!(
+                "world {} exports {}",
+                world.name,
+                resolve.name_world_key(key).replace(char::is_numeric, "")
+            ));
         }
     }
     lines
@@ -118,7 +122,9 @@ fn any_change_but_an_addition_is_noticed() {
         ("    has-where: func() -> bool;", ""),
     ];
     for (from, to) in changes {
-        let changed = CURRENT.replace(from, to).replace("import random;", if to.contains("chance") { "import chance;" } else { "import random;" });
+        let changed = CURRENT
+            .replace(from, to)
+            .replace("import random;", if to.contains("chance") { "import chance;" } else { "import random;" });
         assert_ne!(changed, CURRENT, "{from}");
         assert_ne!(broken(CURRENT, &changed), Vec::<String>::new(), "{from} -> {to}");
     }
@@ -141,7 +147,11 @@ fn the_table_holds_every_function_of_the_interface() {
         }
     }
     let lines = |(name, functions): &(&str, &[&str])| -> Vec<String> {
-        if functions.is_empty() { vec![format!("{name}.")] } else { functions.iter().map(|f| format!("{name}.{f}")).collect() }
+        if functions.is_empty() {
+            vec![format!("{name}.")]
+        } else {
+            functions.iter().map(|f| format!("{name}.{f}")).collect()
+        }
     };
     let table: BTreeSet<String> = ADDED.iter().flat_map(|(_, interfaces)| *interfaces).flat_map(lines).collect();
     assert_eq!(table, all);
@@ -152,7 +162,9 @@ fn the_table_holds_every_function_of_the_interface() {
 
 /// The current interface with a function that the next but two added.
 fn later() -> String {
-    CURRENT.replace("policy@0.1.0", "policy@0.1.3").replace("  now-ms: func", "  zone: func() -> string;\n  now-ms: func")
+    CURRENT
+        .replace("policy@0.1.0", "policy@0.1.3")
+        .replace("  now-ms: func", "  zone: func() -> string;\n  now-ms: func")
 }
 
 #[test]

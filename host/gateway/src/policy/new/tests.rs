@@ -30,7 +30,10 @@ fn a_package_is_the_example_but_for_the_line_that_says_where_the_sdk_is() {
                 let new = files.get(&path).unwrap_or_else(|| panic!("{dir} is made without {path}"));
                 assert_eq!(new.lines().count(), text.lines().count(), "{dir}/{path}");
                 changed.extend(new.lines().zip(text.lines()).filter(|(new, old)| new != old).map(|(new, old)| {
-                    assert!(new.contains("./sdk") && old.contains("../../../../plugins/sdk"), "{dir}/{path}: {old} -> {new}");
+                    assert!(
+                        new.contains("./sdk") && old.contains("../../../../plugins/sdk"),
+                        "{dir}/{path}: {old} -> {new}"
+                    );
                     path.clone()
                 }));
             }
@@ -88,11 +91,31 @@ fn the_rust_sdk_needs_no_workspace() {
 
 #[test]
 fn bad_names_are_refused() {
-    for name in ["", "Block", "a b", "../up", "/etc", "a--b", "-a", "a-", "3d", "a-1", "no_mass", "é", &"a".repeat(65), "self", "test", "go"] {
+    for name in [
+        "",
+        "Block",
+        "a b",
+        "../up",
+        "/etc",
+        "a--b",
+        "-a",
+        "a-",
+        "3d",
+        "a-1",
+        "no_mass",
+        "é",
+        &"a".repeat(65),
+        "self",
+        "test",
+        "go",
+    ] {
         assert!(check(name).is_err(), "{name}");
     }
     let error = package("verdict", Language::Rust, Template::Command).unwrap_err().to_string();
-    assert!(error.starts_with("a package `verdict` would name its policy `Verdict`, which means something else"), "{error}");
+    assert!(
+        error.starts_with("a package `verdict` would name its policy `Verdict`, which means something else"),
+        "{error}"
+    );
     for name in ["block", "no-weekend-deploys", "pci2", &"a".repeat(64)] {
         assert!(check(name).is_ok(), "{name}");
     }
