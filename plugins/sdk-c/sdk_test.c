@@ -25,8 +25,11 @@ static void settings(void) {
         pc_expect(!read(wrong[i]));
     }
     char deep[201] = {0};
-    memset(deep, '[', 200);
+    memset(deep, '[', 100);
+    memset(deep + 100, ']', 100);
     pc_expect(!read(deep));
+    deep[130] = 0;
+    pc_expect(read(deep + 70));
 }
 
 static void answers(void) {

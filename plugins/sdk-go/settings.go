@@ -66,6 +66,6 @@ func misread(err error) SettingErrors {
 	if !errors.As(err, &mismatch) || mismatch.Field == "" {
 		return SettingErrors{{Message: strings.TrimPrefix(err.Error(), "json: ")}}
 	}
-	path := strings.NewReplacer("~", "~0", "/", "~1", ".", "/").Replace(mismatch.Field)
-	return SettingErrors{{Path: "/" + path, Message: "this is no " + mismatch.Type.String()}}
+	path := "/" + strings.ReplaceAll(mismatch.Field, ".", "/")
+	return SettingErrors{{Path: path, Message: "this is no " + mismatch.Type.String()}}
 }

@@ -3,6 +3,9 @@ import { PolicyError, SettingErrors, Verdict, bounded } from "./answers.js";
 import * as log from "./log.js";
 import { Chunk } from "./rows.js";
 
+/** What the engine's bindings call `Symbol.dispose`. */
+const DISPOSE = Symbol.dispose ?? Symbol.for("dispose");
+
 /** The exports of a component: `lifecycle`, `commands` and `rows`, of which its world takes what it has. */
 export function component(Policy) {
   const kinds = Policy.prototype.check ? (Policy.kinds ?? ["sql"]) : [];
@@ -27,17 +30,18 @@ export function component(Policy) {
 
   const commands = {
     open: (session) => answered(() => (policy.open ? verdict(policy.open(session)) : Verdict.allow())),
-    check: (session, command) => answered(() => verdict(policy.check(session, command))),
+    check: (session, command) => asked(command, () => verdict(policy.check(session, command))),
     approved(session, command, approvers) {
       // Unless overridden it is checked again, and demanding another review is a denial.
-      return answered(() => verdict((policy.approved ?? policy.check).call(policy, session, command, approvers)));
+      const decide = policy.approved ?? policy.check;
+      return asked(command, () => verdict(decide.call(policy, session, command, approvers)));
     },
   };
 
   const rows = {
-    planResult: (session, command, result) => answered(() => plan(policy.plan(session, command, result))),
+    planResult: (session, command, result) => asked(command, () => plan(policy.plan(session, command, result))),
     filterBatch: (session, command, result, rowCount, chunks) =>
-      answered(() => {
+      asked(command, () => {
         const own = chunks.map((chunk) => new Chunk(chunk));
         const { edits, dropRows = [], abort } = policy.filter(session, command, result, rowCount, own);
         return { edits: edits.map((edit) => edit.toEdit()), dropRows: Uint32Array.from(dropRows), abort };
@@ -48,6 +52,25 @@ export function component(Policy) {
 
 function made(Policy, text) {
   return new Policy(JSON.parse(text));
+}
+
+/**
+ * Asks about a command, and gives the handles of its statements back. The engine would only do so when it collects garbage, and an
+ * instance may hold a limited number of handles.
+ */
+function asked(command, ask) {
+  const statements = [];
+  const read = command.sql;
+  command.sql = () => {
+    const found = read.call(command);
+    statements.push(...found);
+    return found;
+  };
+  try {
+    return answered(ask);
+  } finally {
+    for (const statement of statements) statement[DISPOSE]?.();
+  }
 }
 
 /** An async method would give a promise, which must not pass for an answer. */

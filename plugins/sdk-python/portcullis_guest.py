@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import traceback
+import sys
 from itertools import accumulate
-from typing import Any, Callable, TypeVar
+from typing import Any, Callable, Iterator, TypeVar
 
 import wit_world.exports
 from componentize_py_types import Err
 from wit_world.exports import lifecycle
 from wit_world.imports import types
 
+from portcullis_sealed import Lines  # before the policy
 import policy  # noqa: F401 - the policy of the package, which exports itself
 import portcullis.policy
 from portcullis import log
@@ -39,16 +40,21 @@ def _answered(ask: Callable[..., _T], *question: Any) -> _T:
 
 def _report(error: Exception) -> str:
     """Writes an exception to the log, the place of its origin first, and returns that place."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if frame.filename != __file__] or frames
-    trace = [f"{_file(frame.filename)}:{frame.lineno} in {frame.name}" for frame in reversed(own)]
-    log.error(f"{type(error).__name__}: {error}; at {', called from '.join(trace)}")
-    return trace[0].partition(" ")[0]
+    places = list(_places(error))[::-1] or ["an unknown place"]
+    log.error(bounded(f"{type(error).__name__}: {error}; at {', called from '.join(places)}"))
+    return places[0]
 
 
-def _file(path: str) -> str:
-    """Components know their sources under directories with numbers for names."""
-    return path.rsplit("/", 1)[-1]
+def _places(error: Exception) -> Iterator[str]:
+    """Where an exception went through. Components know their sources under directories with numbers for names, and cannot read
+    them, as `traceback` would."""
+    trace = error.__traceback__
+    while trace:
+        code = trace.tb_frame.f_code
+        name = code.co_filename.rsplit("/", 1)[-1]
+        if not name.startswith("portcullis_"):
+            yield f"{name}:{trace.tb_lineno}"
+        trace = trace.tb_next
 
 
 class Lifecycle:
@@ -154,3 +160,7 @@ if hasattr(wit_world.exports, "Rows"):
                 return _result(_instance.filter(s, c, r, row_count, own))
 
             return _answered(ask)
+
+
+# What is printed from now on goes to the log; what was printed before went to whoever builds.
+sys.stdout = sys.stderr = Lines()

@@ -247,7 +247,7 @@ fn recording(event: &RecordingEvent) -> Mapped {
     )
 }
 
-/// Only that there were any: what they were is for the gateway that repeats a decision.
+/// What they were is in `unmapped`: it is for whoever repeats the decision.
 fn inputs(event: &InputsEvent) -> Mapped {
     let policies: Vec<&str> = event.inputs.iter().map(|inputs| &*inputs.policy).collect();
     base(Status::Success, "policy inputs", &policies.join(", "))

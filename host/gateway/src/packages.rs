@@ -131,9 +131,15 @@ impl Packages {
     fn pinned(&self, source: &str, reference: &Reference) -> Result<Found, Unfit> {
         let Some(locked) = self.lock.get(source) else {
             let reason = format!("{LOCK} does not pin {source}, and nothing is loaded that is not pinned");
-            return Err(Unfit::resolve(reason, "run `portcullis policy lock`, look at the lock, and keep it with the configuration"));
+            return Err(Unfit::resolve(
+                reason,
+                "run `portcullis policy lock`, look at the lock, and keep it with the configuration",
+            ));
         };
-        let digest: Digest = locked.digest.parse().map_err(|error: portcullis_registry::BadDigest| Unfit::resolve(error.to_string(), ""))?;
+        let digest: Digest = locked
+            .digest
+            .parse()
+            .map_err(|error: portcullis_registry::BadDigest| Unfit::resolve(error.to_string(), ""))?;
         let pulled = self.fetch(reference, &digest)?;
         let signers = self.verify(reference, &pulled)?;
         let version = &pulled.artifact.policy().package.version;
@@ -155,7 +161,7 @@ impl Packages {
             });
         }
         let pulled = self.pull(reference, Some(digest)).map_err(failed)?;
-        self.keep(&pulled).map_err(failed)?;
+        self.keep(&pulled, None).map_err(failed)?;
         Ok(pulled)
     }
 
@@ -163,6 +169,25 @@ impl Packages {
     pub(crate) fn pull(&self, reference: &Reference, digest: Option<&Digest>) -> anyhow::Result<Pulled> {
         let registry = self.registries.client(reference)?;
         Ok(wait(registry.pull(reference, digest))??)
+    }
+
+    /// How registries are reached.
+    pub(crate) fn registries(&self) -> &Registries {
+        &self.registries
+    }
+
+    /// Who must have signed packages.
+    pub(crate) fn trust(&self) -> &Trust {
+        &self.trust
+    }
+
+    /// What is kept under the name of a reference.
+    pub(crate) fn kept_as(&self, reference: &Reference) -> anyhow::Result<Option<Pulled>> {
+        let Some(store) = self.kept()? else { return Ok(None) };
+        let name = reference.to_string();
+        let name = name.trim_start_matches("oci://");
+        let listed = store.list()?.into_iter().find(|listed| listed.name.as_deref() == Some(name));
+        listed.map(|listed| store.get(&listed.digest)).transpose().map_err(Into::into)
     }
 
     /// The digest that a source is held to.
@@ -181,11 +206,11 @@ impl Packages {
         Ok(wait(registry.resolve(reference))??)
     }
 
-    /// Keeps a package, where there is a directory of data yet.
-    pub(crate) fn keep(&self, pulled: &Pulled) -> anyhow::Result<()> {
+    /// Keeps a package, where there is a directory of data yet. A name is for one that comes from no registry.
+    pub(crate) fn keep(&self, pulled: &Pulled, name: Option<&str>) -> anyhow::Result<()> {
         if self.store.parent().is_some_and(Path::is_dir) {
             let store = Layout::open_or_create(&self.store)?;
-            store.put(None, &pulled.artifact, &pulled.signatures)?;
+            store.put(name, &pulled.artifact, &pulled.signatures)?;
         }
         Ok(())
     }
@@ -232,7 +257,9 @@ pub(crate) fn locks(base: &Path, data_dir: &Path) -> Result<Lock, String> {
     let (mut lock, polled) = (read(base.join(LOCK))?, read(data_dir.join(POLLED))?);
     let newer: Vec<_> = polled
         .iter()
-        .filter(|(source, now)| lock.get(source).is_some_and(|first| first.version.cmp_precedence(&now.version).is_le()))
+        .filter(|(source, now)| {
+            lock.get(source).is_some_and(|first| first.version.cmp_precedence(&now.version).is_le())
+        })
         .map(|(source, now)| (source.to_owned(), now.version.to_string(), now.digest.clone()))
         .collect();
     for (source, version, digest) in newer {

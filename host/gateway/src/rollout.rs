@@ -90,7 +90,11 @@ impl Rollouts {
         let unproven: Vec<_> = {
             let proven = lock(&self.proven);
             let of = |policy: &Policy| (fingerprint(&policy.now), policy.now.clone());
-            next.0.values().map(of).filter(|(print, bound)| !bound.cases.is_empty() && !proven.contains(print)).collect()
+            next.0
+                .values()
+                .map(of)
+                .filter(|(print, bound)| !bound.cases.is_empty() && !proven.contains(print))
+                .collect()
         };
         if unproven.is_empty() {
             return Ok(());
@@ -108,7 +112,8 @@ impl Rollouts {
     /// Takes note that a change is in force.
     pub(crate) fn applied(&self, next: Next) {
         // What is in force no more need not be remembered as proven.
-        let prints: BTreeSet<_> = next.0.values().flat_map(|p| [Some(&p.now), p.before.as_ref()]).flatten().map(|b| fingerprint(b)).collect();
+        let prints: BTreeSet<_> =
+            next.0.values().flat_map(|p| [Some(&p.now), p.before.as_ref()]).flatten().map(|b| fingerprint(b)).collect();
         lock(&self.proven).retain(|print| prints.contains(print));
         *lock(&self.policies) = next.0;
         *lock(&self.refusal) = None;

@@ -86,6 +86,7 @@ async fn run(path: PathBuf, mut loaded: Loaded, watch: Watch) -> anyhow::Result<
         hash_key,
         recorders: Some(recordings.clone()),
         record_parameters: loaded.file.audit.parameters,
+        record_inputs: loaded.file.audit.inputs,
     };
     let link_key = keys::link_key(&loaded.data_dir)?;
     let (listeners, certificate) = listeners(&mut loaded)?;
@@ -478,7 +479,8 @@ impl Gateway {
                 return Ok(None);
             }
         };
-        if packages.pinned_digest(source) == Some(digest.as_str()) || !lock(&self.polls).is_new(source, digest.as_str()) {
+        if packages.pinned_digest(source) == Some(digest.as_str()) || !lock(&self.polls).is_new(source, digest.as_str())
+        {
             return Ok(None);
         }
         let pulled = packages.pull(&reference, Some(&digest)).map_err(|error| resolve(reasons(&error)))?;
@@ -489,10 +491,12 @@ impl Gateway {
             return Err((RolloutStep::Verify, why.into()));
         }
         if packages.is_downgrade(source, &version) {
-            let why = format!("version {version} is older than what is pinned; `portcullis policy lock --update` takes it on purpose");
+            let why = format!(
+                "version {version} is older than what is pinned; `portcullis policy lock --update` takes it on purpose"
+            );
             return Err((RolloutStep::Verify, why));
         }
-        packages.keep(&pulled).map_err(|error| resolve(reasons(&error)))?;
+        packages.keep(&pulled, None).map_err(|error| resolve(reasons(&error)))?;
         Ok(Some((version, digest.to_string())))
     }
 
@@ -564,8 +568,12 @@ impl Polls {
 
     /// Takes over what a configuration says.
     fn follow(&mut self, file: &File) {
-        let polled: BTreeMap<_, _> =
-            file.policies.iter().filter(|p| p.poll_s > 0).map(|p| (p.package.clone(), Duration::from_secs(p.poll_s))).collect();
+        let polled: BTreeMap<_, _> = file
+            .policies
+            .iter()
+            .filter(|p| p.poll_s > 0)
+            .map(|p| (p.package.clone(), Duration::from_secs(p.poll_s)))
+            .collect();
         self.0.retain(|source, _| polled.contains_key(source));
         for (source, every) in polled {
             let new = || Poll { every, next: Instant::now() + every, seen: None };

@@ -64,7 +64,7 @@ impl Package {
 
     /// The directory of the component's source, if it is here.
     pub fn source(&self) -> Option<PathBuf> {
-        let source = self.dir.join(&self.manifest.build.as_ref()?.crate_dir);
+        let source = self.dir.join(&self.manifest.build.as_ref()?.source);
         source.is_dir().then_some(source)
     }
 }
@@ -111,10 +111,10 @@ mod tests {
     #[test]
     fn a_manifest_is_made_portable_and_keeps_its_words() {
         let text = "# Ours.\n[package]\nname = 'block'   # short\nversion = \"0.1.0\"\ndescription = \"Refuses.\"\n\
-            interface = \"0.1\"\ncomponent = \"../../dist/block.wasm\" # built\nsettings-schema = \"../s.json\"\n\n\
-            [build]\ncrate = \".\"\n\n[settings]\nlimit = 0x10 # rows\n";
+            interface = \"0.1\"\nhooks = [\"commands\"]\ncomponent = \"../../dist/block.wasm\" # built\nsettings-schema = \"../s.json\"\n\n\
+            [build]\nlanguage = \"rust\"\nsource = \".\"\n\n[settings]\nlimit = 0x10 # rows\n";
         let expected = "# Ours.\n[package]\nname = 'block'   # short\nversion = \"0.1.0\"\ndescription = \"Refuses.\"\n\
-            interface = \"0.1\"\ncomponent = \"component.wasm\" # built\nsettings-schema = \"settings.schema.json\"\n\n\
+            interface = \"0.1\"\nhooks = [\"commands\"]\ncomponent = \"component.wasm\" # built\nsettings-schema = \"settings.schema.json\"\n\n\
             [settings]\nlimit = 0x10 # rows\n";
         let file = Path::new("policy.toml");
         let once = portable(file, text).unwrap();

@@ -113,6 +113,14 @@ impl Package {
         }
     }
 
+    /// The JSON schema of the settings, if there is one.
+    pub fn schema(&self) -> Result<Option<Value>, PackageError> {
+        let Some(schema) = &self.manifest.package.settings_schema else { return Ok(None) };
+        let file = self.dir.join(schema);
+        let read = serde_json::from_str(&file::read_text(&file)?);
+        read.map(Some).map_err(|error| PackageError::Invalid { file, message: format!("is not JSON: {error}") })
+    }
+
     /// The test cases in `cases/*.toml`, by file and then in the order of the file. None where there is no such directory.
     pub fn cases(&self) -> Result<Vec<Case>, PackageError> {
         let dir = self.dir.join("cases");

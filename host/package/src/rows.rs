@@ -127,7 +127,7 @@ fn text(value: Option<&[u8]>) -> Result<Cell, String> {
 }
 
 /// What masks have to know of a type of PostgreSQL, by its name in the catalogue.
-fn value_type(name: &str) -> ValueType {
+pub fn value_type(name: &str) -> ValueType {
     let integer = |min: i64, max: i64| ValueType::Integer { min, max };
     match name {
         "bool" => ValueType::Bool,

@@ -131,6 +131,15 @@ impl Artifact {
         &self.contents.manifest
     }
 
+    /// The JSON schema of its settings, if there is one.
+    pub fn schema(&self) -> Result<Option<serde_json::Value>, ArtifactError> {
+        let Some(schema) = self.contents.files.get(Package::SETTINGS_SCHEMA) else { return Ok(None) };
+        let read = serde_json::from_slice(schema);
+        read.map(Some).map_err(|error| {
+            ArtifactError::invalid(metadata::WHAT, format!("{} is not JSON: {error}", Package::SETTINGS_SCHEMA))
+        })
+    }
+
     /// The image manifest.
     pub fn manifest_bytes(&self) -> &Bytes {
         &self.manifest
@@ -290,13 +299,17 @@ impl Promise {
 fn annotations(policy: &Policy, parts: &Parts) -> BTreeMap<String, String> {
     let about = &policy.package;
     let image = |key: &str| format!("org.opencontainers.image.{key}");
-    BTreeMap::from([
-        (TITLE.to_owned(), about.name.clone()),
-        (VERSION.to_owned(), about.version.clone()),
-        (image("description"), about.description.clone()),
-        (METADATA.to_owned(), Digest::of(&parts.metadata).to_string()),
-        (SBOM.to_owned(), Digest::of(&parts.sbom).to_string()),
-    ])
+    let told = [
+        (TITLE.to_owned(), Some(about.name.clone())),
+        (VERSION.to_owned(), Some(about.version.clone())),
+        (image("description"), Some(about.description.clone())),
+        (image("authors"), Some(about.authors.join(", ")).filter(|authors| !authors.is_empty())),
+        (image("licenses"), about.license.clone()),
+        (image("source"), about.source.clone()),
+        (METADATA.to_owned(), Some(Digest::of(&parts.metadata).to_string())),
+        (SBOM.to_owned(), Some(Digest::of(&parts.sbom).to_string())),
+    ];
+    told.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
 }
 
 /// Checks content against its digest.

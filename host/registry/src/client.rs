@@ -339,7 +339,7 @@ impl Registry {
             }
             index.enter(descriptor.clone());
             self.put_manifest(reference, &tag, IMAGE_INDEX, &index.to_bytes()).await?;
-            // Somebody else may have written meanwhile: the next round looks.
+            // Somebody else may have written meanwhile, and a registry has no lock: the next round looks.
         }
         let found = self.referrers(reference, &subject.digest).await?;
         if found.contains(&descriptor) { Ok(()) } else { Err(crowded(&tag)) }

@@ -79,6 +79,7 @@ pub(crate) fn make(policy: &Manifest, component: &[u8], source: Option<&Path>) -
         name: about.name.clone(),
         version: about.version.clone(),
         hashes: vec![Hash { alg: "SHA-256", content: Digest::of(component).hex().into() }],
+        licenses: about.license.iter().map(|text| Licence { expression: text.clone() }).collect(),
         ..Component::default()
     };
     let components = source.map_or_else(|| Ok(BTreeSet::new()), locks::read)?;

@@ -69,6 +69,27 @@ test("answers are handed over as the interface wants them", () => {
   assert.deepEqual(batch, { edits: [{ tag: "keep" }], dropRows: Uint32Array.of(0), abort: undefined });
 });
 
+test("the handles of statements are given back, whatever the policy does", () => {
+  for (const fails of [false, true]) {
+    let held = 0;
+    const command = sql("SELECT 1", []);
+    command.sql = () => {
+      held += 1;
+      return [{ ...statement("SELECT"), [Symbol.dispose ?? Symbol.for("dispose")]: () => (held -= 1) }];
+    };
+    const { commands } = answering((_, asked) => {
+      if (asked.sql().length === asked.sql().length && !fails) return Verdict.allow();
+      throw new Error();
+    });
+    try {
+      commands.check(alice, command);
+    } catch (error) {
+      assert.equal(fails && error.code, "exception");
+    }
+    assert.equal(held, 0);
+  }
+});
+
 test("a policy without `check` registers for nothing", () => {
   assert.deepEqual(component(class { plan() {} }).lifecycle.configure("{}"), { commands: [] });
 });

@@ -130,7 +130,11 @@ impl Rollout for Fake {
     }
 
     fn rollback(&self, policy: &str) -> Result<String, String> {
-        if policy == "block" { Ok("block 1.1.0 is in force again".into()) } else { Err("there is no such policy".into()) }
+        if policy == "block" {
+            Ok("block 1.1.0 is in force again".into())
+        } else {
+            Err("there is no such policy".into())
+        }
     }
 }
 

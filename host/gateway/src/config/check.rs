@@ -8,8 +8,8 @@ use super::model::{
     Admin, Approvals, File, Policy, PolicyMode, Postgres, Record, Target, TargetTls, Token, User, Webhook,
 };
 use super::problem::{Report, Step, at, nearest};
-use crate::packages::reference;
 use crate::address::{Address, is_this_machine};
+use crate::packages::reference;
 use crate::password::Verifier;
 
 /// Reports everything that is wrong in the file by itself; no other file is read.
@@ -261,7 +261,8 @@ fn rollout(i: usize, policy: &Policy, file: &File, report: &mut Report) {
             report.error(place, message, "follow a tag that moves, such as `:1` or `:stable`");
         }
         Ok(Some(reference)) if file.trust.rules.is_empty() => {
-            let message = format!("nobody has to sign {reference}, so that whoever can push there decides what runs here");
+            let message =
+                format!("nobody has to sign {reference}, so that whoever can push there decides what runs here");
             report.error(place, message, "add a [[trust.rule]] that covers it");
         }
         Ok(Some(_)) => {}

@@ -304,6 +304,8 @@ pub(crate) struct Audit {
     pub(crate) on_failure: OnFailure,
     /// Record the bound parameters of commands, too. They may hold what nobody should read in a log.
     pub(crate) parameters: bool,
+    /// Record what policies got from the capabilities clock, random and state while they decided a command, so that the decision can be repeated.
+    pub(crate) inputs: bool,
     /// The key that signs the log: `env:NAME` or `file:path`, Ed25519 in PEM (PKCS #8). Without it one is made at the first start and
     /// kept in `data_dir`.
     pub(crate) signing_key: Option<SecretRef>,
@@ -327,6 +329,7 @@ impl Default for Audit {
             queue: 65_536,
             on_failure: OnFailure::Refuse,
             parameters: false,
+            inputs: true,
             signing_key: None,
             checkpoint_s: 1,
             keep_days: 0,
@@ -651,7 +654,7 @@ fn sessions() -> usize {
 }
 
 /// What TOML can say and JSON cannot is refused instead of changed.
-fn settings<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+pub(crate) fn settings<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
     fn json(value: toml::Value) -> Result<Value, String> {
         Ok(match value {
             toml::Value::Array(items) => Value::Array(items.into_iter().map(json).collect::<Result<_, _>>()?),

@@ -92,7 +92,9 @@ pub(super) fn key(problem: &Problem) -> &'static str {
 pub(super) fn step(problem: &Problem) -> RolloutStep {
     match problem {
         Problem::NotAComponent(_) => RolloutStep::Compile,
-        Problem::Exports(_) | Problem::Import(_) | Problem::Mismatch(_) | Problem::NotGranted(_) => RolloutStep::Interface,
+        Problem::Exports(_) | Problem::Import(_) | Problem::Mismatch(_) | Problem::NotGranted(_) => {
+            RolloutStep::Interface
+        }
         Problem::Json(_) | Problem::Setting { .. } => RolloutStep::Settings,
         Problem::Registration { .. } | Problem::Start(_) => RolloutStep::Start,
         _ => RolloutStep::Configuration,
@@ -101,7 +103,8 @@ pub(super) fn step(problem: &Problem) -> RolloutStep {
 
 fn bound(policy: &Policy, found: Found, watched: &mut BTreeSet<PathBuf>) -> Result<Bound, Unfit> {
     let failed = |error: PackageError| {
-        let step = if matches!(error, PackageError::Settings { .. }) { RolloutStep::Settings } else { RolloutStep::Resolve };
+        let step =
+            if matches!(error, PackageError::Settings { .. }) { RolloutStep::Settings } else { RolloutStep::Resolve };
         Unfit { step, reason: error.to_string(), hint: String::new() }
     };
     let package = &found.package;
@@ -162,7 +165,8 @@ fn trust(file: &File, base: &Path, report: &mut Report) -> Option<Trust> {
     let mut signers = Vec::new();
     for (i, signer) in file.trust.signers.iter().enumerate() {
         let text = match signer.key.strip_prefix("file:") {
-            Some(path) => super::secret::read(&base.join(path), 64 << 10).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
+            Some(path) => super::secret::read(&base.join(path), 64 << 10)
+                .map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
             None => Ok(signer.key.clone()),
         };
         match text.and_then(|text| text.parse::<PublicKey>().map_err(|error| error.to_string())) {

@@ -16,7 +16,7 @@ use portcullis_verdict::{Decide, Judge, Outcome};
 use self::report::{Figures, Report, show};
 use super::cost::{Cost, Ledger};
 use super::trial::{Trial, cases};
-use super::{discover, engine, spec};
+use super::{INSTANCES, discover, engine, spec};
 use crate::cli;
 use crate::show::{reasons, safe_lines};
 
@@ -71,7 +71,7 @@ impl Bench {
     fn new(rounds: u32) -> anyhow::Result<Self> {
         let sandbox = |fuel| {
             let ledger = Ledger::default();
-            anyhow::Ok((engine(Some(ledger.meter()), fuel)?, ledger))
+            anyhow::Ok((engine(INSTANCES, Some(ledger.meter()), fuel)?, ledger))
         };
         Ok(Self { rounds, timed: sandbox(false)?, counted: sandbox(true)? })
     }

@@ -6,7 +6,10 @@ mod cost;
 mod coverage;
 mod inspect;
 mod new;
+mod replay;
 mod run;
+mod share;
+mod status;
 mod test;
 mod trial;
 mod watch;
@@ -16,7 +19,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::bail;
 use portcullis_engine::{Capability, Engine, EngineOptions, Inspection, Meter, PolicyLimits, PolicySet, PolicySpec};
 use portcullis_package::{Package, build};
 use portcullis_verdict::Mode;
@@ -27,24 +29,46 @@ pub(crate) use self::trial::Trial;
 use crate::cli::PolicyCommand;
 use crate::show::{reasons, safe_lines};
 
+/// How many instances live at once where one policy answers one question after the other.
+const INSTANCES: u32 = 4;
+
 /// Runs a subcommand; its exit code tells whether every package passed.
 pub(crate) fn run(command: PolicyCommand) -> anyhow::Result<ExitCode> {
     match command {
-        PolicyCommand::New(args) => new::new(&args).map(|()| ExitCode::SUCCESS),
+        PolicyCommand::New(args) => done(new::new(&args)),
         PolicyCommand::Build { packages } => each(&packages, build_one),
         PolicyCommand::Check { packages } => {
-            let engine = engine(None, false)?;
+            let engine = engine(INSTANCES, None, false)?;
             each(&packages, |package| check::check(&engine, package))
         }
-        PolicyCommand::Inspect { path, json, .. } => {
-            inspect::inspect(Path::new(&path), json).map(|()| ExitCode::SUCCESS)
-        }
+        PolicyCommand::Inspect { path, json, registry } => done(inspect::inspect(&path, json, &registry)),
         PolicyCommand::Test(args) if args.watch => watch::watch(&args),
+        PolicyCommand::Replay(args) => replay::replay(&args),
         PolicyCommand::Test(args) => test::test(&args),
         PolicyCommand::Run(args) => run::run(&args),
         PolicyCommand::Bench(args) => bench::bench(&args),
-        _ => bail!("this command is not there yet"),
+        PolicyCommand::Push { package, reference, key, registry } => {
+            done(share::push(&package, &reference, key.as_deref(), &registry))
+        }
+        PolicyCommand::Pull { reference, output, registry } => {
+            done(share::pull(&reference, output.as_deref(), &registry))
+        }
+        PolicyCommand::Keygen { file, without_password } => done(share::keygen(&file, without_password)),
+        PolicyCommand::Sign { reference, key, registry } => done(share::sign(&reference, &key, &registry)),
+        PolicyCommand::Verify { reference, keys, registry } => share::verify(&reference, &keys, &registry),
+        PolicyCommand::Save { packages, output, registry } => done(share::save(&packages, &output, &registry)),
+        PolicyCommand::Load { layout, config } => done(share::load(&layout, &config.config)),
+        PolicyCommand::Annotate { reference, annotations, registry } => {
+            done(share::annotate(&reference, &annotations, &registry))
+        }
+        PolicyCommand::Lock { update, check, config } => share::lock(&config.config, &update, check),
+        PolicyCommand::Status { remote } => done(status::status(&remote)),
+        PolicyCommand::Rollback { policy, remote } => done(status::rollback(&policy, &remote)),
     }
+}
+
+fn done(outcome: anyhow::Result<()>) -> anyhow::Result<ExitCode> {
+    outcome.map(|()| ExitCode::SUCCESS)
 }
 
 /// Does the same to each package, and goes on after a failure.
@@ -106,10 +130,10 @@ fn prepare(engine: &Engine, spec: PolicySpec, targets: &[String]) -> anyhow::Res
 
 /// A sandbox for the command line: compiled code is kept in the user's cache, so that a second run takes milliseconds.
 /// Its masking key is fixed, so that cases can expect hashes.
-fn engine(meter: Option<Meter>, fuel: bool) -> anyhow::Result<Arc<Engine>> {
+fn engine(max_instances: u32, meter: Option<Meter>, fuel: bool) -> anyhow::Result<Arc<Engine>> {
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|dir| dir.is_absolute());
     let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
     let cache_dir = cache.or_else(home).map(|dir| dir.join("portcullis").join("compiled"));
     let hash_key = HashKey::new(&[0; 32]);
-    Ok(Engine::new(EngineOptions { cache_dir, max_instances: 4, hash_key, meter, fuel })?)
+    Ok(Engine::new(EngineOptions { cache_dir, max_instances, hash_key, meter, fuel })?)
 }

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use super::cost::{Cost, Ledger, time};
 use super::coverage::decision;
 use super::trial::{Trial, somebody};
-use super::{engine, spec};
+use super::{INSTANCES, engine, spec};
 use crate::cli;
 use crate::show::{input, json_lines, read_in, safe_lines};
 
@@ -27,7 +27,7 @@ pub(super) fn run(args: &cli::Run) -> anyhow::Result<ExitCode> {
     let package = Package::open(&args.package)?;
     let settings = args.settings.as_deref().map(read_settings).transpose()?;
     let ledger = Ledger::default();
-    let engine = engine(Some(ledger.meter()), false)?;
+    let engine = engine(INSTANCES, Some(ledger.meter()), false)?;
     let trial = Trial::new(&engine, spec(&package, settings.as_ref())?)?;
     let session = Arc::new(session(args)?);
     let command = Arc::new(command(args));

@@ -14,7 +14,7 @@ use portcullis_proxy::read_statement;
 use super::cost::Ledger;
 use super::coverage::Coverage;
 use super::trial::{Trial, cases};
-use super::{discover, engine, spec};
+use super::{INSTANCES, discover, engine, spec};
 use crate::cli;
 use crate::show::{reasons, safe_lines};
 
@@ -27,7 +27,7 @@ pub(super) fn test(args: &cli::Test) -> anyhow::Result<ExitCode> {
 pub(super) fn all(args: &cli::Test) -> anyhow::Result<bool> {
     let started = Instant::now();
     let ledger = args.coverage.then(Ledger::default);
-    let engine = engine(ledger.as_ref().map(Ledger::meter), false)?;
+    let engine = engine(INSTANCES, ledger.as_ref().map(Ledger::meter), false)?;
     let suites: Vec<Suite> = discover(&args.packages).iter().map(|dir| suite(&engine, dir, ledger.as_ref())).collect();
     let outcomes = || suites.iter().flat_map(|suite| &suite.cases).map(|case| case.outcome.is_ok());
     let (passed, failed) = (outcomes().filter(|ok| *ok).count(), outcomes().filter(|ok| !ok).count());

@@ -227,7 +227,7 @@ fn millis(micros: u64) -> String {
 mod tests {
     use std::sync::Arc;
 
-    use portcullis_verdict::{Finding, SqlStatement};
+    use portcullis_verdict::{Finding, PolicyInputs, SqlStatement};
 
     use super::super::tests::subject;
     use super::*;
@@ -300,6 +300,27 @@ mod tests {
                         the policies took 1.2 ms
 2023-11-14 22:13:20Z  #7 done: SELECT 3; 3 rows, 30 bytes, 2 masked cells by hide, hash, 1.5 ms
 ";
+        assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn inputs_are_told_without_what_a_policy_keeps() {
+        let inputs = vec![
+            Input::Clock(1_700_000_000_000),
+            Input::Random(vec![1; 16]),
+            Input::Get(Some(b"s".to_vec())),
+            Input::Get(None),
+            Input::Put(Ok(())),
+            Input::Increment(Ok(5)),
+            Input::Increment(Err("full\x1b".into())),
+            Input::Truncated,
+        ];
+        let inputs = vec![PolicyInputs { policy: "limit".into(), digest: "d".into(), inputs }];
+        let subject = subject("s", "ann", "shop");
+        let told = told(&Event::Inputs(InputsEvent { subject, sequence: 7, phase: "execute".into(), inputs }));
+        let expected = "#7 was decided on inputs (execute)\n  limit got the time 2023-11-14 22:13:20Z, 16 bytes of randomness, \
+                        a value of 1 byte, no value, leave to keep a value, the sum 5, an error: full\\u{1b}, \
+                        more that was not kept\n";
         assert_eq!(told, expected);
     }
 

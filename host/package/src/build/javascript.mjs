@@ -30,21 +30,30 @@ const host = {
 };
 
 const bundle = join(work, "policy.js");
-await writeFile(bundle, await bundled());
+const { code, places } = await bundled();
+// The last line is for the stacks of what the policy throws.
+await writeFile(bundle, `${code}\nglobalThis.portcullisPlaces = ${JSON.stringify(places)};\n`);
 const { componentize } = await tool("@bytecodealliance/componentize-js");
 // Every feature would bring imports of WASI. What is thrown reaches the log through the SDK.
 const disableFeatures = ["stdio", "random", "clocks", "http", "fetch-event"];
-const { component } = await componentize({ sourcePath: bundle, witPath: wit, worldName: world, disableFeatures });
+const options = { sourcePath: bundle, witPath: wit, worldName: world, disableFeatures };
+const { component } = await componentize(options).catch(({ message }) => {
+  const [, ...reasons] = message.split("\n").filter((line) => line.trim());
+  const reason = reasons.slice(0, 2).join(": ") || message;
+  fail(reason.replace(/\S*policy\.js:(\d+)(:\d+)?/, (place, line) => places[line - 1] || place));
+});
 await writeFile(join(work, "policy.wasm"), component);
 
-/** The policy and what it imports as one module, which ends in a table of where each of its lines comes from. */
+/** The policy and what it imports as one module, and where each of its lines comes from. */
 async function bundled() {
   const { default: esbuild } = await tool("esbuild");
   const { main = "index.js" } = JSON.parse(await readFile(join(source, "package.json"), "utf8"));
   const contents = [
+    `import { printToLog } from "portcullis-sdk/sealed";`,
     `import Policy from ${JSON.stringify("./" + relative(source, join(source, main)))};`,
     `import { component } from "portcullis-sdk/guest";`,
     `export const { lifecycle, commands, rows } = component(Policy);`,
+    `printToLog();`,
   ].join("\n");
   const { outputFiles, metafile } = await esbuild
     .build({
@@ -60,7 +69,10 @@ async function bundled() {
       target: "es2022",
       write: false,
     })
-    .catch(() => process.exit(1)); // esbuild has said why.
+    .catch(({ errors }) => {
+      const { location, text } = errors[0];
+      fail(location ? `${location.file}:${location.line}: ${text}` : text);
+    });
   const { imports } = Object.values(metafile.outputs).find((output) => output.imports.length > 0) ?? { imports: [] };
   for (const { path } of imports) {
     const name = /^portcullis:policy\/(.*)@/.exec(path)?.[1];
@@ -69,11 +81,11 @@ async function bundled() {
     }
   }
   const text = (extension) => outputFiles.find((file) => file.path.endsWith(extension)).text;
-  return `${text(".js")}\nglobalThis.portcullisPlaces = ${JSON.stringify(places(text(".js"), JSON.parse(text(".map"))))};\n`;
+  return { code: text(".js"), places: placesOf(text(".js"), JSON.parse(text(".map"))) };
 }
 
 /** `file:line` of the source for each line of the bundle. */
-function places(code, map) {
+function placesOf(code, map) {
   const sources = new SourceMap(map);
   return code.split("\n").map((line, index) => {
     const { originalSource, originalLine } = sources.findEntry(index, line.search(/\S|$/));

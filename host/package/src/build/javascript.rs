@@ -1,5 +1,6 @@
 //! JavaScript and TypeScript: a script for Node.js bundles the sources and puts them into a component with an engine.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -20,7 +21,7 @@ pub(super) fn component(
     manifest: &Manifest,
     progress: &mut dyn FnMut(&str),
 ) -> Result<Vec<u8>, BuildError> {
-    let tools = tools(source)?;
+    let tools = tools(source, &std::env::var_os("PATH").unwrap_or_default())?;
     let work = work_dir(source, Language::JavaScript);
     let (script, wit, made) = (work.join("build.mjs"), work.join("wit"), work.join("policy.wasm"));
     world::write(&wit, manifest)?;
@@ -37,14 +38,13 @@ pub(super) fn component(
 
 /// The directory whose `node_modules` has the tools: the package's own or one above it, as npm looks for them, else one of which `PATH`
 /// names the programs.
-fn tools(source: &Path) -> Result<PathBuf, BuildError> {
+fn tools(source: &Path, path: &OsStr) -> Result<PathBuf, BuildError> {
     let has = |dir: &Path, name: &str| dir.join("node_modules").join(name).exists();
     let install = || format!("run `npm install` in {}", source.display());
     if !source.ancestors().any(|dir| has(dir, SDK)) {
         return Err(BuildError::Missing { what: format!("the package {SDK} is not installed"), install: install() });
     }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let on_path: Vec<PathBuf> = std::env::split_paths(&path)
+    let on_path: Vec<PathBuf> = std::env::split_paths(path)
         .filter(|dir| dir.ends_with("node_modules/.bin"))
         .filter_map(|dir| Some(dir.parent()?.parent()?.to_owned()))
         .collect();
@@ -54,4 +54,31 @@ fn tools(source: &Path) -> Result<PathBuf, BuildError> {
         what: format!("the packages {} are not installed", TOOLS.join(" and ")),
         install: install(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::package::tests::Dir;
+
+    #[test]
+    fn tools_are_found_beside_the_package_above_it_and_in_path() {
+        let dir = Dir::new("javascript-tools");
+        let source = dir.path("a/b/policy");
+        let found = |path: &str| tools(&source, path.as_ref()).map_err(|error| error.to_string());
+        let bin = dir.path("tools/node_modules/.bin");
+        let path = format!("/usr/bin:{}", bin.display());
+        assert!(found(&path).unwrap_err().contains("portcullis-sdk is not installed; run `npm install` in"));
+
+        dir.put("a/b/policy/node_modules/portcullis-sdk/package.json", "{}");
+        assert!(found(&path).unwrap_err().contains("esbuild are not installed; run `npm install` in"));
+        let put = |place: &str| TOOLS.map(|tool| dir.put(&format!("{place}/node_modules/{tool}/package.json"), "{}"));
+        put("tools");
+        assert_eq!(found(&path), Ok(dir.path("tools")));
+        assert!(found("/usr/bin").is_err());
+        put("a");
+        assert_eq!(found(&path), Ok(dir.path("a")));
+        put("a/b/policy");
+        assert_eq!(found(&path), Ok(source.clone()));
+    }
 }

@@ -158,7 +158,7 @@ impl Tool {
                     first_error = Some(line.to_owned());
                 }
                 if !line.is_empty() {
-                    last = line.to_owned();
+                    last = line.trim_start().to_owned();
                 }
                 progress(line);
             }

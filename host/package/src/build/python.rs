@@ -53,7 +53,7 @@ pub(super) fn component(
     for dir in python_path(source)? {
         command.arg("--python-path").arg(source.join(dir));
     }
-    command.arg(ENTRY).env("PYTHONDONTWRITEBYTECODE", "1");
+    command.arg(ENTRY).env("PYTHONDONTWRITEBYTECODE", "1").env("RUST_BACKTRACE", "0");
     let componentize = Tool { command, task: "componentize-py componentize", dir: source.to_owned(), install: INSTALL };
     componentize.run(progress, |_| ())?;
     Ok(std::fs::read(&made).map_err(|source| PackageError::Read { file: made, source })?)
@@ -70,4 +70,23 @@ fn python_path(source: &Path) -> Result<Vec<PathBuf>, BuildError> {
 fn tool() -> PathBuf {
     let active = std::env::var_os("VIRTUAL_ENV").map(|dir| Path::new(&dir).join("bin").join(TOOL));
     active.filter(|file| file.is_file()).unwrap_or(TOOL.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::package::tests::Dir;
+
+    #[test]
+    fn modules_are_found_where_pytest_finds_them() {
+        let dir = Dir::new("python-path");
+        let project = |options: &str| dir.put("pyproject.toml", format!("[project]\nname = \"p\"\n{options}"));
+        project("[tool.pytest.ini_options]\npythonpath = [\".\", \"sdk\"]\n");
+        assert_eq!(python_path(&dir.path("")).unwrap(), [Path::new("."), Path::new("sdk")]);
+        let file = project("[tool.pytest.ini_options]\n");
+        let error = python_path(&dir.path("")).unwrap_err().to_string();
+        assert!(error.contains("missing field `pythonpath`"), "{error}");
+        std::fs::remove_file(file).unwrap();
+        assert!(python_path(&dir.path("")).unwrap_err().to_string().contains("pyproject.toml cannot be read"));
+    }
 }

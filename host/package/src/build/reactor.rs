@@ -1,7 +1,7 @@
 //! Modules of tool chains that know WASI preview 1 and nothing of components: the interface is described to `wit-component`, and
 //! what a run-time wants of a machine is answered by a small adapter instead of by the host.
 
-use wasmparser::{ConstExpr, DataKind, Export, ExternalKind, Operator, Parser, Payload};
+use wasmparser::{ConstExpr, DataKind, Export, ExternalKind, Import, Operator, Parser, Payload, TypeRef};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::{PackageId, Resolve};
 
@@ -35,8 +35,8 @@ pub(super) fn encode(module: &[u8]) -> Result<Vec<u8>, Unfit> {
     encoder.encode().map_err(encoding)
 }
 
-fn encoding(error: impl Into<anyhow::Error>) -> Unfit {
-    Unfit::Encoding(format!("{:#}", error.into()))
+fn encoding(error: impl std::fmt::Display) -> Unfit {
+    Unfit::Encoding(format!("{error:#}"))
 }
 
 /// The interface, read.
@@ -83,7 +83,10 @@ impl About {
             match payload? {
                 Payload::ImportSection(imports) => {
                     for import in imports.into_imports() {
-                        about.wasi |= import?.module == WASI;
+                        let Import { module, ty, .. } = import?;
+                        about.wasi |= module == WASI;
+                        // Imported globals are counted before the module's own.
+                        globals.extend(matches!(ty, TypeRef::Global(_)).then_some(None));
                     }
                 }
                 Payload::GlobalSection(all) => {

@@ -11,9 +11,16 @@ pub(crate) const POLICY: &str = r#"# Kept as it is.
 name = "block"
 version = "1.2.0"
 description = "Refuses."
+license = "Apache-2.0"
+authors = ["Jo Doe"]
+source = "https://example.com/block"
 interface = "0.1"
+hooks = ["commands"]
 component = "component.wasm"
 settings-schema = "settings.schema.json"
+
+[capabilities]
+clock = "opening hours"
 "#;
 
 /// A component with an import, an export, and a word of its own.
@@ -23,6 +30,7 @@ pub(crate) fn component(word: &str) -> Vec<u8> {
             (import "portcullis:policy/clock@0.1.0" (instance))
             (instance $lifecycle)
             (export "portcullis:policy/lifecycle@0.1.0" (instance $lifecycle))
+            (export "portcullis:policy/commands@0.1.0" (instance $lifecycle))
             (@custom "word" "{word}"))"#
     );
     wat::parse_str(text).unwrap()
@@ -39,7 +47,7 @@ pub(crate) fn package(scratch: &Scratch, name: &str, word: &str) -> Package {
     put("dist/b.wasm", &component(word));
     put("dist/s.json", b"{}");
     let manifest = POLICY.replace("component.wasm", "../dist/b.wasm").replace("settings.schema.json", "../dist/s.json");
-    put("block/policy.toml", format!("{manifest}[build]\ncrate = \".\"\n").as_bytes());
+    put("block/policy.toml", format!("{manifest}[build]\nlanguage = \"rust\"\nsource = \".\"\n").as_bytes());
     put("block/README.md", b"# Block\n");
     put("block/LICENSE", b"Free.\n");
     put("block/cases/a.toml", b"# none\n");
@@ -94,12 +102,12 @@ fn the_same_files_give_the_same_digest_anywhere() {
 fn the_form_stays_as_it_is() {
     // A change here gives every package another digest: signatures and lock files would no longer fit.
     let artifact = artifact("x");
-    assert_eq!(artifact.digest().as_str(), "sha256:7ea098df628c8cba7b4f14f2f04b2022fa2a65f7bf82908ca2254b8eee2259dd");
+    assert_eq!(artifact.digest().as_str(), "sha256:e3bb3ded6a8f85aabced184f52818f175c5a2ff7784f0d1b78a55c728d26e831");
     let config = str::from_utf8(artifact.config()).unwrap();
     let component = Digest::of(artifact.component());
     let expected = format!(
         "{{\"created\":\"1970-01-01T00:00:00Z\",\"architecture\":\"wasm\",\"os\":\"wasip2\",\"layerDigests\":[\"{component}\"],\
-         \"component\":{{\"exports\":[\"portcullis:policy/lifecycle@0.1.0\"],\"imports\":[\"portcullis:policy/clock@0.1.0\"]}}}}"
+         \"component\":{{\"exports\":[\"portcullis:policy/commands@0.1.0\",\"portcullis:policy/lifecycle@0.1.0\"],\"imports\":[\"portcullis:policy/clock@0.1.0\"]}}}}"
     );
     assert_eq!(config, expected);
 }
@@ -284,7 +292,7 @@ fn odd_metadata_are_refused() {
     refused("policy.toml:1:", text(&[("policy.toml", "x")]));
     refused("names it", text(&[("policy.toml", POLICY)]));
     refused("`component` is not", text(&[("policy.toml", &POLICY.replace("component.wasm", "../x.wasm"))]));
-    refused("[build]", text(&[("policy.toml", &format!("{POLICY}[build]\ncrate = \".\"\n"))]));
+    refused("[build]", text(&[("policy.toml", &format!("{POLICY}[build]\nlanguage = \"rust\"\nsource = \".\"\n"))]));
     let many: Vec<_> = (0..2001).map(|i| format!("cases/{i:04}.toml")).collect();
     let many: Vec<_> = many.iter().map(|name| (name.as_str(), "")).collect();
     refused("more than 2000 files", text(&many));

@@ -176,7 +176,7 @@ impl Http {
             }
             let response = request.send().await.map_err(|error| unreachable(&url, error))?;
             let answer = Answer { response, url };
-            if !answer.status().is_redirection() || call.push {
+            if !answer.status().is_redirection() || call.body.is_some() || call.method == Method::POST {
                 return Ok(answer);
             }
             url = answer.location()?;

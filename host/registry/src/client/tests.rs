@@ -66,22 +66,6 @@ async fn a_package_is_pushed_signed_and_pulled() {
 }
 
 #[tokio::test]
-async fn several_signers_at_once_lose_nothing() {
-    let Some(server) = start(false) else { return };
-    let (client, block) = (client(), artifact("x"));
-    let tagged = reference(&server.address(), "block:1.2.0");
-    client.push(&tagged, &block).await.unwrap();
-    let (a, b) = (signature(Signature::MINISIGN, "a"), signature(Signature::MINISIGN, "b"));
-    let one = client.push_signature(&tagged, block.digest(), &a);
-    let two = client.push_signature(&tagged, block.digest(), &b);
-    let (one, two) = tokio::join!(one, two);
-    one.unwrap();
-    two.unwrap();
-    let found = client.pull(&tagged, None).await.unwrap().signatures;
-    assert!(found.len() == 2 && found.contains(&a) && found.contains(&b), "{found:?}");
-}
-
-#[tokio::test]
 async fn what_is_pinned_is_pulled_or_nothing() {
     let Some(server) = start(false) else { return };
     let (client, x, y) = (client(), artifact("x"), artifact("y"));

@@ -62,6 +62,9 @@ fn lines_are_assembled_where_nobody_else_writes() {
         let error = encode(&module(WRITES, &COMMANDS, taken)).unwrap_err().to_string();
         assert!(error.contains("build it with the SDK"), "{error}");
     }
+    let scratch = "(import \"env\" \"g\" (global i32)) (global (export \"portcullis_scratch\") i32 (i32.const 64))";
+    let about = About::read(&wat::parse_str(format!("(module {scratch})")).unwrap()).unwrap();
+    assert_eq!(about.scratch, Some(64));
     // A module that wants nothing of a machine needs no place.
     assert!(encode(&module("", &COMMANDS, &data(16))).is_ok());
 }

@@ -77,7 +77,7 @@ fn answer(mut stream: TcpStream, acts: &HashMap<String, Act>, tell: &Sender<Aske
     };
 }
 
-fn send(stream: &mut TcpStream, status: u16, headers: &[(String, String)], body: &[u8]) -> std::io::Result<()> {
+fn send(stream: &mut impl Write, status: u16, headers: &[(String, String)], body: &[u8]) -> std::io::Result<()> {
     let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     write!(stream, "HTTP/1.1 {status} X\r\n{headers}content-length: {}\r\nconnection: close\r\n\r\n", body.len())?;
     stream.write_all(body)
@@ -284,4 +284,44 @@ async fn a_token_is_fetched_once_and_for_what_is_needed() {
     let asked: Vec<_> = home.asked.try_iter().collect();
     assert!(asked[1..].iter().all(|(_, auth)| auth.as_deref() == Some("Bearer t0ken")), "{asked:?}");
     assert!(!format!("{client:?}").contains("t0ken"));
+}
+
+/// A server with TLS that sends everybody on, and its certificate.
+fn serve_tls(to: &'static str) -> (String, Vec<u8>) {
+    let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".into()]).unwrap();
+    let key = rustls_pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = config.with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key).unwrap();
+    let (config, listener) = (Arc::new(config), TcpListener::bind("127.0.0.1:0").unwrap());
+    let address = listener.local_addr().unwrap().to_string();
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let mut tls = rustls::StreamOwned::new(rustls::ServerConnection::new(config.clone()).unwrap(), stream);
+            // Who does not trust the certificate asks nothing.
+            let asked = BufReader::new(&mut tls).lines().map_while(std::result::Result::ok).any(|line| line.is_empty());
+            if asked {
+                let _ = send(&mut tls, 307, &[("location".into(), to.into())], b"");
+                tls.conn.send_close_notify();
+                let _ = tls.flush();
+            }
+        }
+    });
+    (address, made.cert.pem().into_bytes())
+}
+
+#[tokio::test]
+async fn tls_is_verified_and_never_left() {
+    let (address, ca) = serve_tls("http://127.0.0.1:1/x");
+    let (_, another) = serve_tls("/");
+    let pull = async |ca: &[u8]| {
+        let client = Registry::new(RegistryOptions { ca: Some(ca.to_vec()), ..options() }).unwrap();
+        client.pull(&reference(&address, "block:1.2.0"), None).await.unwrap_err()
+    };
+    let error = pull(&ca).await;
+    assert!(matches!(error.problem, Problem::Refused(_)) && error.to_string().contains("out of TLS"), "{error}");
+    let error = pull(&another).await;
+    assert!(matches!(error.problem, Problem::Unreachable(_)) && error.to_string().contains("certificate"), "{error}");
+    let error = Registry::new(RegistryOptions { ca: Some(b"x".to_vec()), ..options() }).unwrap_err().to_string();
+    assert!(error.contains("has no certificate (PEM)"), "{error}");
 }
