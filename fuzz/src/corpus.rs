@@ -26,6 +26,33 @@ const RECORDING: &[u8] = b"\x02PORTCREC\x01\x19\x02s1\x03ann\x04shop\x08postgres
     \x06\x05\x09\x01SELECT 1\
     \x7f\x05\x02\x06\x00";
 
+/// The digest of a package that two signers have signed.
+pub(crate) const DIGEST: &str = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+pub(crate) const MINISIGN_KEY: &str = "untrusted comment: minisign public key D5A2F13CE7429C8\n\
+    RWTIKXTOEy9aDaDGpnph47Zk4+Lx9myS4aB31UUL1FDrHik2of8mtbrk\n";
+/// By that key: over the hash of the digest's text, and as old versions did it, over the text.
+pub(crate) const MINISIGN_SIGNATURES: [&str; 2] = [
+    "untrusted comment: c\n\
+    RUTIKXTOEy9aDbyEbRHQ5LTJWL4LVT7RdrqycgAVl7sBC+fX9cc6qAVfYcPn/OMr90jcR6VejsJzcHvAGxTc7vW8pBSq3/YiXgU=\n\
+    trusted comment: fuzz\n\
+    5hwQM/2CnaS9J8MqPorYFHE0Ewr+BD6TjwNocTRUGnf0FWzQxppHBfQW1qvKKUcCIQqCXBk6bEr2k2F8YRIcCw==\n",
+    "untrusted comment: c\n\
+    RWTIKXTOEy9aDa4RSQYz6DgmQwvr7fF3GBranTCEqlWsEqAjLh/xQUL+5C0MFxRKt3JVLdkWYHZRcb7F2GRfEejybulUKrmMtgA=\n\
+    trusted comment: fuzz\n\
+    gu9p5tAH4qPc8GByjTfrqQg28bzKis92h/bDQgBSQ9IeKD90ddS6/o7o5wiJiL2sdtoyUbk347N5sfF6scWPDw==\n",
+];
+pub(crate) const COSIGN_KEY: &str = "-----BEGIN PUBLIC KEY-----\n\
+    MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEgIfEAbKxVZqNP0nw3J/LyGyVL/Fe\n\
+    /+urt2j7h5I6IuMq1XBxya5sj+bc/SXABSooQuO5O5gSOZIgL3KjQn7afw==\n\
+    -----END PUBLIC KEY-----\n";
+pub(crate) const COSIGN_PAYLOAD: &str = r#"{"critical":{"identity":{"docker-reference":""},"image":{"docker-manifest-digest":"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"},"type":"cosign container image signature"},"optional":null}"#;
+const ED25519_KEY: &str = "-----BEGIN PUBLIC KEY-----\n\
+    MCowBQYDK2VwAyEAUZiVcspizpCAZvIGGTeLexYvwQAw10XMTK16JWAH6GA=\n-----END PUBLIC KEY-----\n";
+const COSIGN_SIGNATURE: &str =
+    "MEUCIQCLAHr9C/is542uHRkhIWyR/i26FQj3sw5K8kngY8TMFQIgWgUFMLZnUYOdLplAQDK71tqL6weUjBDoQ0gIsnOpK/k=";
+const LOCK: &str = "version = 1\n\n[[package]]\nsource = \"./local\"\nversion = \"0.1.0-rc.1\"\ndigest = \"sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\"\n\n\
+    [[package]]\nsource = \"oci://registry.example:5000/policies/block:1.2.0\"\nversion = \"1.2.0\"\ndigest = \"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"\n";
+
 /// Inputs for the target of this name.
 pub fn seeds(target: &str) -> Vec<Vec<u8>> {
     match target {
@@ -33,7 +60,9 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
         "connect" => server_logins(),
         "data_row" => [0x08 | 1, 0x18 | 2, 0xf8 | 3].map(|options| [&[options][..], &rows()].concat()).to_vec(),
         "frame" => vec![rows(), query("select 1"), [query("select 1"), rows()].concat()],
+        "key" => [MINISIGN_KEY, COSIGN_KEY, ED25519_KEY].map(Into::into).to_vec(),
         "link" => vec![[b"\0", LINK].concat(), b"\x01e30.e30".to_vec()],
+        "lock" => vec![LOCK.into(), b"version = 2\n".to_vec()],
         "login" => client_logins(),
         "manifest" => vec![MANIFEST.into()],
         "mask" => masks(),
@@ -44,6 +73,7 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
         "relay" => sessions(),
         "row_description" => vec![description(), b"\0\0".to_vec()],
         "scram" => vec![[chunk(0, VERIFIER.as_bytes()), chunk(0, FIRST), chunk(0, &last())].concat()],
+        "signature" => signatures(),
         "sql" => SQL.iter().map(|text| [b"\0", text.as_bytes()].concat()).collect(),
         "tap" => [0x03, 0x0f, 0x20].map(|options| [&[options][..], &result()].concat()).to_vec(),
         "types" => values(),
@@ -54,6 +84,12 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
 fn chunk(flags: u8, bytes: &[u8]) -> Vec<u8> {
     let length = u8::try_from(bytes.len()).expect("a seed's chunk is short");
     [&[flags, length][..], bytes].concat()
+}
+
+fn signatures() -> Vec<Vec<u8>> {
+    let minisign = MINISIGN_SIGNATURES.map(|text| [b"\0\0", text.as_bytes()].concat());
+    let cosign = [chunk(1, COSIGN_SIGNATURE.as_bytes()), COSIGN_PAYLOAD.into()].concat();
+    [&minisign[..], &[cosign]].concat()
 }
 
 fn framed(tag: u8, body: &[u8]) -> Vec<u8> {

@@ -10,6 +10,7 @@ mod login;
 mod policy;
 mod relay;
 mod text;
+mod trust;
 mod values;
 mod wire;
 
@@ -22,7 +23,9 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("connect", login::connect),
     ("data_row", wire::data_row),
     ("frame", wire::frame),
+    ("key", trust::key),
     ("link", evidence::link),
+    ("lock", trust::lock),
     ("login", login::login),
     ("manifest", text::manifest),
     ("mask", policy::mask),
@@ -31,6 +34,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("relay", relay::relay),
     ("row_description", wire::row_description),
     ("scram", login::scram),
+    ("signature", trust::signature),
     ("sql", text::sql),
     ("tap", wire::tap),
     ("types", values::types),
@@ -70,5 +74,14 @@ mod tests {
         }
         let manifest = String::from_utf8(corpus::seeds("manifest").remove(0)).unwrap();
         assert!(toml::from_str::<portcullis_package::Manifest>(&manifest).is_ok());
+        for key in corpus::seeds("key") {
+            assert!(String::from_utf8(key).unwrap().parse::<portcullis_package::trust::PublicKey>().is_ok());
+        }
+        let lock = String::from_utf8(corpus::seeds("lock").remove(0)).unwrap();
+        let lock = portcullis_package::Lock::parse(std::path::Path::new("portcullis.lock"), &lock).unwrap();
+        assert_eq!(lock.iter().count(), 2);
+        for signature in corpus::seeds("signature") {
+            assert!(trust::counts(&signature), "{}", String::from_utf8_lossy(&signature));
+        }
     }
 }

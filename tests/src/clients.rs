@@ -53,6 +53,6 @@ pub fn install() -> Result<()> {
 }
 
 /// Whether an installation was finished with these versions.
-fn is_stamped(directory: &Path, stamp: &str) -> bool {
+pub(crate) fn is_stamped(directory: &Path, stamp: &str) -> bool {
     std::fs::read_to_string(directory.join("stamp")).is_ok_and(|found| found == stamp)
 }

@@ -3,6 +3,7 @@
 pub mod clients;
 pub mod gateway;
 pub mod guest_rust;
+pub mod languages;
 pub mod place;
 pub mod postgres;
 pub mod process;

@@ -42,6 +42,8 @@ const ARROWS: [(&str, &[&str]); 14] = [
 /// Libraries that only these crates may use.
 const KEPT_IN: [(&str, &[&str]); 11] = [
     ("axum", &["portcullis-admin"]),
+    ("minisign", &["portcullis-package"]),
+    ("minisign-verify", &["portcullis-package"]),
     ("pg_query", &["portcullis-wire"]),
     ("redb", &["portcullis-store"]),
     ("reqwest", &["portcullis-registry"]),

@@ -3,6 +3,7 @@
 mod bench;
 mod boundaries;
 mod demo;
+mod languages;
 mod setup;
 mod steps;
 

@@ -8,11 +8,13 @@ use anyhow::{Context as _, Result, bail, ensure};
 use portcullis_tests::process::find;
 use portcullis_tests::{clients, guest_rust, nothing_may_be_missing, postgres, registry, rsyslog};
 
+use crate::languages;
+
 /// What the tests and the bench need of the system, and the Debian packages that bring it.
 fn missing_packages() -> Vec<&'static str> {
     let has = |name: &str| find(name, &postgres::directories()).is_some();
     let mut missing = missing_build_packages();
-    let needed: [(bool, &'static str); 8] = [
+    let needed: [(bool, &'static str); 10] = [
         (has("initdb") && has("psql") && has("pgbench"), "postgresql"),
         (has("pgbouncer") || Path::new("/usr/sbin/pgbouncer").exists(), "pgbouncer"),
         (has("python3"), "python3"),
@@ -22,6 +24,9 @@ fn missing_packages() -> Vec<&'static str> {
         // Only the programs of both are used, with configurations of their own; never the system's services.
         (rsyslog::program().is_ok(), "rsyslog"),
         (has("zstd"), "zstd"),
+        // What others sign packages with.
+        (has("minisign"), "minisign"),
+        (has("openssl"), "openssl"),
     ];
     missing.extend(needed.iter().filter(|(there, _)| !there).map(|(_, package)| *package));
     missing
@@ -48,9 +53,9 @@ pub(crate) fn for_demo() -> Result<()> {
 pub(crate) fn setup() -> Result<()> {
     install(&missing_packages())?;
     wasm_target()?;
-    match clients::install() {
+    match clients::install().and_then(|()| languages::install()) {
         Err(error) if !nothing_may_be_missing() => {
-            eprintln!("warning: drivers could not be installed, so their tests will be skipped: {error:#}");
+            eprintln!("warning: not everything could be installed, so some tests will be skipped: {error:#}");
             Ok(())
         }
         result => result,

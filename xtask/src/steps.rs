@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use portcullis_tests::guest_rust;
 use portcullis_tests::place::{artifacts, portcullis, root};
 
-use crate::{boundaries, setup};
+use crate::{boundaries, languages, setup};
 
 /// The standard plugins.
 pub(crate) const PLUGINS: [&str; 4] = ["approve", "block", "limit", "mask"];
@@ -36,10 +36,12 @@ pub(crate) fn test() -> Result<()> {
     show("build", &mut cargo(&["build", "--workspace", "--all-targets", "--locked"]))?;
     plugins("debug")?;
     guests()?;
+    languages::build("debug")?;
     show("tests of the host", &mut cargo(&["test", "--workspace", "--locked"]))?;
     show("tests of the plugins", &mut native("test", &["--workspace", "--locked"]))?;
+    languages::test()?;
     let mut cases = Command::new(portcullis("debug")?);
-    cases.args(["policy", "test"]).args(packages());
+    cases.args(["policy", "test"]).args(packages()).args(languages::packages());
     show("cases of the packages", &mut cases)
 }
 

@@ -48,7 +48,7 @@ pub(crate) struct Search {
     verdict: Option<String>,
     /// A policy that answered, or that masked.
     policy: Option<String>,
-    /// The kind of event: `open`, `command`, `finish`, `close`, `approval`, `recording`, `system`.
+    /// The kind of event: `open`, `command`, `finish`, `close`, `approval`, `recording`, `system`, `inputs`.
     kind: Option<String>,
     /// The most items of the page. It may have fewer, or none, although there are more: only `next` tells.
     #[param(minimum = 1, maximum = 1000, default = 100)]

@@ -1,11 +1,12 @@
 //! The gateway itself: health, metrics, policies, reload, and the record of what operators do.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
@@ -110,9 +111,56 @@ pub(crate) async fn metrics_page(State(app): Shared, caller: Caller) -> Answer {
 )]
 pub(crate) async fn policies(State(app): Shared, caller: Caller) -> Answer<Json<Value>> {
     caller.must(Need::Read)?;
-    let policies = &app.services.policies;
-    let (generation, last_refusal) = (policies.generation(), policies.last_refusal());
-    Ok(Json(json!({ "generation": generation, "last_refusal": last_refusal, "policies": policies.status() })))
+    let (policies, rollout) = (&app.services.policies, &app.services.rollout);
+    let (generation, last_refusal) = (policies.generation(), rollout.refusal());
+    let mut origins: HashMap<_, _> = rollout.origins().into_iter().map(|o| (o.policy.clone(), o)).collect();
+    // A policy is shown with where it came from; a change between the two looks leaves that out.
+    let shown = policies.status().into_iter().map(|status| {
+        let origin = origins.remove(&status.name);
+        let mut shown = json!(status);
+        shown["origin"] = json!(origin);
+        shown
+    });
+    let shown: Vec<Value> = shown.collect();
+    Ok(Json(json!({ "generation": generation, "last_refusal": last_refusal, "policies": shown })))
+}
+
+/// What a rollback put in force.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct RolledBack {
+    /// In a sentence.
+    rolled_back: String,
+}
+
+/// Puts what was in force for a policy before its newest change in force again.
+///
+/// It stays until the configuration names something else for the policy, or the gateway starts anew. It is recorded first, and not done where
+/// it cannot be. Roles: operator.
+#[utoipa::path(
+    post, path = "/v1/policies/{name}/rollback", operation_id = "rollBackPolicy", tag = "gateway",
+    params(("name" = String, Path, description = "The policy's name")),
+    responses(
+        (status = 200, description = "It is done", body = RolledBack),
+        (status = 409, description = "There is nothing to go back to, or another change is under way",
+         body = Problem, content_type = "application/problem+json"),
+        Refused,
+    ),
+    security(("token" = [])),
+)]
+pub(crate) async fn rollback(State(app): Shared, caller: Caller, Path(name): Path<String>) -> Answer<Json<RolledBack>> {
+    caller.must(Need::Operate)?;
+    let conflict = |detail: String| Problem::new(StatusCode::CONFLICT, detail);
+    let under_way = |_| conflict("another change is under way; try again".into());
+    let alone = app.reloading.clone().try_lock_owned().map_err(under_way)?;
+    let by = caller.reviewer.name;
+    record(&app, "rollback", &by, format!("of the policy {name}, asked for over the admin API")).await?;
+    tracing::info!(by, policy = name, "a rollback was asked for over the admin API");
+    let done = blocking(&app, move |app| {
+        // Held to the end, though its caller may leave.
+        let _alone = alone;
+        app.services.rollout.rollback(&name).map_err(conflict)
+    });
+    Ok(Json(RolledBack { rolled_back: done.await? }))
 }
 
 /// What is in force after a reload.

@@ -18,7 +18,7 @@
 //! | `GET /v1/links/{token}`, `POST /v1/links/{token}` | no token: the link is one, and serves once |
 //! | `GET /v1/audit/head`, `…/events`, `…/export`, `…/checkpoints` | reader, operator |
 //! | `GET /v1/policies` | reader, operator |
-//! | `POST /v1/reload` | operator |
+//! | `POST /v1/policies/{name}/rollback`, `POST /v1/reload` | operator |
 
 mod access;
 mod approvals;
@@ -45,7 +45,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use portcullis_verdict::{
-    ApprovalDesk, AuditReader, AuditSink, LinkKey, Policies, RecordingFiles, SessionControl, Stats,
+    ApprovalDesk, AuditReader, AuditSink, LinkKey, Policies, RecordingFiles, Rollout, SessionControl, Stats,
 };
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;
@@ -59,6 +59,8 @@ pub struct Services {
     pub stats: Arc<Stats>,
     /// The policies in force.
     pub policies: Arc<dyn Policies>,
+    /// Where they came from, and the way back.
+    pub rollout: Arc<dyn Rollout>,
     /// The sessions that are open now.
     pub sessions: Arc<dyn SessionControl>,
     /// The approval requests.

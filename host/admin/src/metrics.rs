@@ -60,6 +60,16 @@ fn count_policies(registry: &mut Registry, services: &Services) {
     registry.register("policy_generation", "How often the set of policies was swapped", generation);
     let refused = ConstGauge::new(u64::from(services.policies.last_refusal().is_some()));
     registry.register("policy_refused", "1 while the newest configuration is refused", refused);
+    let counts = services.rollout.counts();
+    let mut counter = |name: &str, help: &str, value| registry.register(name, help, ConstCounter::new(value));
+    counter("policy_changes_applied", "Changes of configuration or packages that were put in force", counts.applied);
+    counter("policy_changes_refused", "Changes of configuration or packages that were refused", counts.refused);
+    counter("policy_rollbacks", "Policies that were taken back to what was in force before", counts.rolled_back);
+    let info = Family::<Labels, Gauge>::default();
+    for origin in services.rollout.origins() {
+        info.get_or_create(&vec![("policy", origin.policy), ("package_version", origin.version)]).set(1);
+    }
+    registry.register("policy_package", "The version of the package that is in force", info);
     let (calls, faults) = (Family::<Labels, Counter>::default(), Family::<Labels, Counter>::default());
     let serving = Family::<Labels, Gauge>::default();
     for policy in services.policies.status() {

@@ -44,5 +44,6 @@ pub(crate) fn endpoints() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(audit::export))
         .routes(routes!(audit::checkpoints))
         .routes(routes!(gateway::policies))
+        .routes(routes!(gateway::rollback))
         .routes(routes!(gateway::reload))
 }

@@ -149,6 +149,8 @@ pub(crate) enum Event {
     Recording(RecordingEvent),
     /// Something happened to the log or to the gateway as a whole.
     System(SystemEvent),
+    /// What policies got from their capabilities while they decided a command.
+    Inputs(InputsEvent),
 }
 
 /// What an event of a session is about.
@@ -392,6 +394,66 @@ pub(crate) struct SystemEvent {
     detail: String,
 }
 
+/// What policies got from their capabilities while they decided a command: with it the same policies decide the same again.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct InputsEvent {
+    /// The session.
+    subject: Subject,
+    /// The command's number in its session.
+    sequence: u64,
+    /// `prepare` or `execute`.
+    phase: String,
+    /// The policies that got any, in the order of the chain.
+    inputs: Vec<PolicyInputs>,
+}
+
+/// What one policy got from its capabilities while it answered one question.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct PolicyInputs {
+    /// The policy.
+    policy: String,
+    /// The SHA-256 of its component.
+    digest: String,
+    /// What it got, in the order in which it asked.
+    inputs: Vec<Input>,
+}
+
+/// One thing that a policy got from a capability.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Input {
+    /// The time, in milliseconds since the Unix epoch.
+    Clock(u64),
+    /// Randomness from the operating system, in base64.
+    Random(String),
+    /// A value of its state in base64, or null.
+    Get(Option<String>),
+    /// Whether a value was put into its state.
+    Put(Kept),
+    /// The sum of a counter in its state.
+    Increment(Sum),
+    /// More than is kept: what came after is not known.
+    Truncated,
+}
+
+/// Whether a value was kept.
+#[derive(Serialize, ToSchema)]
+pub(crate) enum Kept {
+    /// It was.
+    Ok(()),
+    /// Why not.
+    Err(String),
+}
+
+/// A counter's sum.
+#[derive(Serialize, ToSchema)]
+pub(crate) enum Sum {
+    /// The sum.
+    Ok(i64),
+    /// Why there is none.
+    Err(String),
+}
+
 /// An approval request as a reviewer sees it.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ApprovalView {
@@ -483,16 +545,69 @@ pub(crate) enum Reuse {
 pub(crate) struct Policies {
     /// How often the set of policies was swapped.
     generation: u64,
-    /// Why the newest configuration is not in force.
+    /// Why the newest change is not in force.
     #[schema(required = true)]
-    last_refusal: Option<String>,
+    last_refusal: Option<Refusal>,
     /// Each policy.
     policies: Vec<PolicyStatus>,
+}
+
+/// Why a change is not in force.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Refusal {
+    /// The step that failed.
+    step: RolloutStep,
+    /// Every reason, in a line.
+    reason: String,
+    /// When, in milliseconds since the Unix epoch.
+    at_ms: u64,
+}
+
+/// The steps of a change of policies, in their order.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum RolloutStep {
+    Configuration,
+    Resolve,
+    Verify,
+    Compile,
+    Interface,
+    Settings,
+    Start,
+    Cases,
+}
+
+/// Where a policy came from.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Origin {
+    /// The policy's name.
+    policy: String,
+    /// The package's name.
+    package: String,
+    /// Its version.
+    version: String,
+    /// Its directory or its place in a registry, as the configuration names it.
+    source: String,
+    /// The digest of its artifact, where it came as one or is pinned.
+    #[schema(required = true)]
+    artifact: Option<String>,
+    /// Who signed it, of those who had to.
+    signers: Vec<String>,
+    /// Since when it is in force, in milliseconds since the Unix epoch.
+    since_ms: u64,
+    /// Whether it was put in force again in place of what the configuration names.
+    rolled_back: bool,
+    /// The version that a rollback would put in force.
+    #[schema(required = true)]
+    previous: Option<String>,
 }
 
 /// How one policy fares.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct PolicyStatus {
+    /// Where it came from.
+    #[schema(required = true)]
+    origin: Option<Origin>,
     /// Its name.
     name: String,
     /// The SHA-256 of its component, in hexadecimal.
@@ -508,6 +623,12 @@ pub(crate) struct PolicyStatus {
     /// Its latest failure.
     #[schema(required = true)]
     last_fault: Option<String>,
+    /// Where in its code it trapped or was stopped last, a line for each function.
+    #[schema(required = true)]
+    last_backtrace: Option<String>,
+    /// Of how many sessions in a hundred it decides, if it is a canary; in the others it is in monitor mode.
+    #[schema(required = true)]
+    canary: Option<u8>,
 }
 
 /// Whether a policy answers (`serving`), or has failed repeatedly and everything it would decide is denied (`held-closed`).

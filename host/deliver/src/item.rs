@@ -100,7 +100,7 @@ pub(crate) fn is_warning(event: &Event) -> bool {
         Event::Approval(e) => matches!(&*e.what, "denied" | "revoked" | "broken-glass"),
         Event::Recording(e) => matches!(&*e.state, "stopped" | "failed" | "cut"),
         Event::System(e) => e.what == "lost",
-        Event::Finish(_) | Event::Close { .. } => false,
+        Event::Finish(_) | Event::Close { .. } | Event::Inputs(_) => false,
     }
 }
 

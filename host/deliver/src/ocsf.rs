@@ -3,8 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use portcullis_verdict::{
-    ApprovalEvent, CommandEvent, Effects, Event, FinishEvent, OpenEvent, RecordingEvent, StoredEvent, Subject,
-    SystemEvent,
+    ApprovalEvent, CommandEvent, Effects, Event, FinishEvent, InputsEvent, OpenEvent, RecordingEvent, StoredEvent,
+    Subject, SystemEvent,
 };
 use serde_json::{Value, json};
 
@@ -75,6 +75,7 @@ pub fn ocsf(event: &StoredEvent) -> Value {
         Event::Command(event) => Some((&event.subject, event.sequence)),
         Event::Finish(event) => Some((&event.subject, event.sequence)),
         Event::Approval(event) => Some((&event.subject, event.sequence)),
+        Event::Inputs(event) => Some((&event.subject, event.sequence)),
         _ => None,
     };
     if let Some((subject, sequence)) = about {
@@ -95,6 +96,7 @@ fn map(event: &Event) -> Mapped {
         Event::Approval(event) => approval(event),
         Event::Recording(event) => recording(event),
         Event::System(event) => system(event),
+        Event::Inputs(event) => inputs(event),
     }
 }
 
@@ -243,6 +245,12 @@ fn recording(event: &RecordingEvent) -> Mapped {
         &format!("recording {}", event.state),
         &event.detail,
     )
+}
+
+/// What they were is in `unmapped`: it is for whoever repeats the decision.
+fn inputs(event: &InputsEvent) -> Mapped {
+    let policies: Vec<&str> = event.inputs.iter().map(|inputs| &*inputs.policy).collect();
+    base(Status::Success, "policy inputs", &policies.join(", "))
 }
 
 fn system(event: &SystemEvent) -> Mapped {

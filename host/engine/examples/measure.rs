@@ -108,7 +108,8 @@ fn report(name: &str, times: usize, mut timed: impl FnMut() -> Duration) -> Dura
 
 fn engine(chains: &[(&str, Vec<PolicySpec>)]) -> Arc<Engine> {
     let hash_key = HashKey::new(b"a key to measure with");
-    let engine = Engine::new(EngineOptions { cache_dir: None, max_instances: 100, hash_key }).unwrap();
+    let engine =
+        Engine::new(EngineOptions { cache_dir: None, max_instances: 100, hash_key, meter: None, fuel: false }).unwrap();
     let names = |policies: &[PolicySpec]| policies.iter().map(|p| p.name.clone()).collect();
     let bindings: BTreeMap<_, _> = chains.iter().map(|(t, policies)| ((*t).to_owned(), names(policies))).collect();
     let policies = chains.iter().flat_map(|(_, policies)| policies.iter().cloned()).collect();
@@ -127,6 +128,7 @@ fn policy(name: &str, component: &Arc<[u8]>, settings: &str) -> PolicySpec {
         mode: Mode::Enforce,
         capabilities: Capability::ALL.into(),
         limits: PolicyLimits::default(),
+        canary: None,
     }
 }
 

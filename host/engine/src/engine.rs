@@ -8,10 +8,13 @@ use portcullis_verdict::mask::HashKey;
 use portcullis_verdict::{Decide, Judge, Policies, PolicyStatus, Session, Snapshot};
 use wasmtime::component::Component;
 
+use crate::canary::{Canaries, Member};
 use crate::error::{EngineError, LoadError, Problem};
 use crate::host::{Clock, Shared};
 use crate::judge::SessionJudge;
+use crate::meter::{Meter, Metering};
 use crate::policy::{self, Names, Policy};
+use crate::rehearsal::Rehearsal;
 use crate::runtime::Runtime;
 use crate::spec::{Capability, PolicySpec};
 
@@ -23,6 +26,10 @@ pub struct EngineOptions {
     pub max_instances: u32,
     /// The secret of `crypto.hmac-each`.
     pub hash_key: HashKey,
+    /// Hears what every call into a policy cost, trial starts included. Without one nothing is measured.
+    pub meter: Option<Meter>,
+    /// Count instructions for the meter. It makes guests slower, and their compiled code is kept beside that which does not count.
+    pub fuel: bool,
 }
 
 /// What a component is and needs.
@@ -43,7 +50,8 @@ pub struct Inspection {
 /// A set of policies ready to be put in force.
 pub struct PolicySet {
     pub(crate) policies: Vec<Arc<Policy>>,
-    pub(crate) chains: HashMap<String, Arc<[Arc<Policy>]>>,
+    pub(crate) chains: HashMap<String, Arc<[Member]>>,
+    canaries: Canaries,
 }
 
 /// A set in force, or one that was and has commands under way.
@@ -94,14 +102,14 @@ impl Engine {
         options: EngineOptions,
         now_ms: Arc<dyn Fn() -> u64 + Send + Sync>,
     ) -> Result<Arc<Self>, EngineError> {
-        let EngineOptions { cache_dir, max_instances, hash_key } = options;
+        let EngineOptions { cache_dir, max_instances, hash_key, meter, fuel } = options;
         let now: Clock = now_ms;
         let inner = Inner {
-            runtime: Runtime::new(cache_dir.as_deref(), max_instances)?,
+            runtime: Runtime::new(cache_dir.as_deref(), max_instances, Metering::new(meter, fuel))?,
             shared: Arc::new(Shared::new(now, hash_key)?),
             current: ArcSwap::from_pointee(Installed {
                 generation: 0,
-                set: PolicySet { policies: Vec::new(), chains: HashMap::new() },
+                set: PolicySet { policies: Vec::new(), chains: HashMap::new(), canaries: Canaries::default() },
             }),
             refusal: Mutex::default(),
         };
@@ -121,7 +129,8 @@ impl Engine {
         bindings: BTreeMap<String, Vec<String>>,
     ) -> Result<PolicySet, Vec<LoadError>> {
         let current = self.inner.current.load_full();
-        let mut errors = Vec::new();
+        let canaries = Canaries::of(&policies);
+        let mut errors = canaries.problems(&policies);
         let mut loaded: Vec<Arc<Policy>> = Vec::new();
         let mut names = BTreeSet::new();
         let mut compiled = HashMap::new();
@@ -139,8 +148,8 @@ impl Engine {
                 }
             }
         }
-        let chains = bind(&loaded, &names, bindings, &mut errors);
-        if errors.is_empty() { Ok(PolicySet { policies: loaded, chains }) } else { Err(errors) }
+        let chains = bind(&loaded, &names, &canaries, bindings, &mut errors);
+        if errors.is_empty() { Ok(PolicySet { policies: loaded, chains, canaries }) } else { Err(errors) }
     }
 
     fn load(
@@ -173,9 +182,20 @@ impl Engine {
         generation
     }
 
+    /// A rehearsal of what the policies in force would have decided for a session. Its instances count as others do
+    /// ([`EngineOptions::max_instances`]), and it changes nothing that sessions see.
+    pub fn rehearsal(&self, session: &Arc<Session>) -> Rehearsal {
+        Rehearsal::new(self.inner.clone(), session.clone())
+    }
+
     /// Remembers why the newest configuration was refused, until the next swap.
     pub fn refuse(&self, why: String) {
         *self.inner.refusal() = Some(why);
+    }
+
+    /// How many instances live now, over all sessions.
+    pub fn instances(&self) -> u64 {
+        self.inner.runtime.engine.pooling_allocator_metrics().map_or(0, |pool| pool.component_instances())
     }
 
     /// What a component imports, exports and needs.
@@ -200,13 +220,18 @@ impl Engine {
 fn bind(
     loaded: &[Arc<Policy>],
     named: &BTreeSet<String>,
+    canaries: &Canaries,
     bindings: BTreeMap<String, Vec<String>>,
     errors: &mut Vec<LoadError>,
-) -> HashMap<String, Arc<[Arc<Policy>]>> {
+) -> HashMap<String, Arc<[Member]>> {
     let mut chains = HashMap::new();
     for (target, names) in bindings {
+        for (canary, replaced) in canaries.alone(&names).filter(|(_, replaced)| named.contains(*replaced)) {
+            let why = format!("replaces `{replaced}`, which the target `{target}` is not bound to: bind it to both");
+            errors.push(LoadError { policy: canary.clone(), problem: Problem::Canary(why) });
+        }
         let mut chain: Vec<Arc<Policy>> = Vec::with_capacity(names.len());
-        for name in names {
+        for name in names.clone() {
             match loaded.iter().find(|p| *p.name == *name) {
                 Some(policy) if chain.iter().any(|p| Arc::ptr_eq(p, policy)) => {
                     errors.push(LoadError { policy: name, problem: Problem::BoundTwice(target.clone()) });
@@ -216,7 +241,7 @@ fn bind(
                 None => errors.push(LoadError { policy: name, problem: Problem::Missing(target.clone()) }),
             }
         }
-        chains.insert(target, chain.into());
+        chains.insert(target, chain.into_iter().map(|policy| canaries.member(policy, &names)).collect());
     }
     chains
 }
@@ -229,6 +254,7 @@ impl Decide for Engine {
 
 impl Policies for Engine {
     fn status(&self) -> Vec<PolicyStatus> {
+        let current = self.inner.current.load();
         let status = |p: &Arc<Policy>| PolicyStatus {
             name: p.name.to_string(),
             digest: p.digest.to_string(),
@@ -237,8 +263,10 @@ impl Policies for Engine {
             calls: p.health.calls(),
             faults: p.health.faults(),
             last_fault: p.health.last(),
+            last_backtrace: p.services.backtrace.get(),
+            canary: current.set.canaries.percent(&p.name),
         };
-        self.inner.current.load().set.policies.iter().map(status).collect()
+        current.set.policies.iter().map(status).collect()
     }
 
     fn generation(&self) -> u64 {

@@ -100,6 +100,9 @@ pub enum Problem {
     /// A trial start failed.
     #[error("a trial start failed: it {0}")]
     Start(Fault),
+    /// It cannot be a canary in this way.
+    #[error("as a canary, it {0}")]
+    Canary(String),
     /// Two policies have this name.
     #[error("another policy has the same name")]
     Duplicate,

@@ -6,10 +6,13 @@ use portcullis_verdict::{
 };
 
 use crate::answer::{self, Asked};
+use crate::canary::Member;
 use crate::engine::{Inner, Installed};
-use crate::host::{Question, handle};
+use crate::host::{Host, Question, handle};
 use crate::instance::Instance;
+use crate::meter::Hook;
 use crate::policy::Policy;
+use crate::rehearsal::Stage;
 
 /// Decides for one session, with instances of its own.
 pub(crate) struct SessionJudge {
@@ -18,9 +21,11 @@ pub(crate) struct SessionJudge {
     instances: Vec<Slot>,
     /// The newest set that was asked, and this session's chain in it.
     generation: Option<u64>,
-    chain: Option<Arc<[Arc<Policy>]>>,
+    chain: Option<Arc<[Member]>>,
     /// Whether some instance is not of that chain: it is kept while commands that its set decided are under way.
     superseded: bool,
+    /// In a rehearsal, what stands in for the world.
+    stage: Option<Stage>,
 }
 
 struct Slot {
@@ -32,7 +37,20 @@ struct Slot {
 
 impl SessionJudge {
     pub(crate) fn new(inner: Arc<Inner>, session: Arc<Session>) -> Self {
-        Self { inner, session, instances: Vec::new(), generation: None, chain: None, superseded: false }
+        Self { inner, session, instances: Vec::new(), generation: None, chain: None, superseded: false, stage: None }
+    }
+
+    /// One whose answers have no consequences.
+    pub(crate) fn rehearsing(inner: Arc<Inner>, session: Arc<Session>) -> Self {
+        Self { stage: Some(Stage::default()), ..Self::new(inner, session) }
+    }
+
+    pub(crate) fn stage(&mut self) -> Option<&mut Stage> {
+        self.stage.as_mut()
+    }
+
+    pub(crate) fn session(&self) -> &Arc<Session> {
+        &self.session
     }
 
     /// The set in force. Instances that nothing needs any more are dropped on the way.
@@ -45,7 +63,7 @@ impl SessionJudge {
         }
         if self.superseded {
             let chain = self.chain.as_deref().unwrap_or_default();
-            let in_force = |slot: &Slot| chain.iter().any(|p| Arc::ptr_eq(p, &slot.policy));
+            let in_force = |slot: &Slot| chain.iter().any(|m| Arc::ptr_eq(&m.policy, &slot.policy));
             self.instances.retain(|slot| in_force(slot) || slot.set.strong_count() > 0);
             self.superseded = !self.instances.iter().all(in_force);
         }
@@ -59,16 +77,13 @@ impl SessionJudge {
         policy: &Arc<Policy>,
         question: impl FnOnce(&Inner, &mut Instance) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
+        if self.stage.is_some() {
+            // How a policy fares in a rehearsal says nothing of how it serves.
+            return self.attempt(set, policy, question);
+        }
         let inner = self.inner.clone();
         policy.health.admit(&*inner.shared.now)?;
-        let outcome = self.instance(set, policy).and_then(|at| {
-            let slot = &mut self.instances[at];
-            let outcome = question(&inner, &mut slot.instance);
-            if slot.instance.dead {
-                self.instances.swap_remove(at);
-            }
-            outcome
-        });
+        let outcome = self.attempt(set, policy, question);
         policy.health.settle(&outcome, &*inner.shared.now);
         match &outcome {
             // Clients bring these about as often as they like; the audit has them.
@@ -77,6 +92,27 @@ impl SessionJudge {
                 let (policy, session) = (&*policy.name, &*self.session.id);
                 tracing::warn!(target: "portcullis::policy", policy, session, "the policy {fault}");
             }
+        }
+        outcome
+    }
+
+    fn attempt<T>(
+        &mut self,
+        set: &Arc<Installed>,
+        policy: &Arc<Policy>,
+        question: impl FnOnce(&Inner, &mut Instance) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        let at = self.instance(set, policy)?;
+        let instance = &mut self.instances[at].instance;
+        if let Some(stage) = &mut self.stage {
+            stage.set(policy, &self.session, instance);
+        }
+        let outcome = question(&self.inner, instance);
+        if let Some(stage) = &mut self.stage {
+            stage.clear(instance);
+        }
+        if instance.dead {
+            self.instances.swap_remove(at);
         }
         outcome
     }
@@ -90,13 +126,19 @@ impl SessionJudge {
             }
             return Ok(at);
         }
-        let instance = Instance::start(&self.inner.runtime, policy, &self.session)?;
+        let instance = match &mut self.stage {
+            None => {
+                let host = Host::new(Some(self.session.clone()), policy.services.clone());
+                Instance::start(&self.inner.runtime, policy, host)?
+            }
+            Some(stage) => stage.start(&self.inner, policy, &self.session)?,
+        };
         self.instances.push(Slot { policy: policy.clone(), set: Arc::downgrade(set), instance });
         Ok(self.instances.len() - 1)
     }
 
     /// The chain that a set has for this session's target.
-    pub(crate) fn chain_of(&self, set: &Installed) -> Option<Arc<[Arc<Policy>]>> {
+    pub(crate) fn chain_of(&self, set: &Installed) -> Option<Arc<[Member]>> {
         set.set.chains.get(&self.session.target.name).cloned()
     }
 
@@ -108,36 +150,42 @@ impl SessionJudge {
     fn decide(
         &mut self,
         set: &Arc<Installed>,
-        policy: &Arc<Policy>,
+        member: &Member,
         command: &Arc<Command>,
         statement: &Arc<Statement>,
         grant: Option<&Grant>,
     ) -> Answer {
-        let outcome = self.ask(set, policy, |inner, instance| {
+        let mut inputs = Vec::new();
+        let outcome = self.ask(set, &member.policy, |inner, instance| {
             let question = Question::command(command, statement);
-            match grant {
-                None => answer::verdict(
-                    instance.decide(&inner.runtime, question, |hooks, s| hooks.call_check(s, handle(), handle()))?,
+            let (answer, asked) = match grant {
+                None => (
+                    instance.decide(&inner.runtime, Hook::Check, question, |hooks, s| {
+                        hooks.call_check(s, handle(), handle())
+                    }),
                     Asked::Check,
                 ),
-                Some(grant) => answer::verdict(
-                    instance.decide(&inner.runtime, question, |hooks, s| {
+                Some(grant) => (
+                    instance.decide(&inner.runtime, Hook::Approved, question, |hooks, s| {
                         hooks.call_approved(s, handle(), handle(), &grant.approvers)
-                    })?,
+                    }),
                     Asked::Approved,
                 ),
-            }
+            };
+            inputs = instance.host().inputs();
+            answer::verdict(answer?, asked)
         });
-        told(policy, outcome)
+        Answer { inputs, ..self.told(member, outcome) }
     }
-}
 
-fn told(policy: &Policy, outcome: Result<(Verdict, Vec<Finding>), Fault>) -> Answer {
-    let (verdict, findings) = match outcome {
-        Ok((verdict, findings)) => (Ok(verdict), findings),
-        Err(fault) => (Err(fault), Vec::new()),
-    };
-    Answer { policy: policy.name.clone(), digest: policy.digest.clone(), mode: policy.mode, verdict, findings }
+    fn told(&self, member: &Member, outcome: Result<(Verdict, Vec<Finding>), Fault>) -> Answer {
+        let (verdict, findings) = match outcome {
+            Ok((verdict, findings)) => (Ok(verdict), findings),
+            Err(fault) => (Err(fault), Vec::new()),
+        };
+        let (policy, digest) = (member.policy.name.clone(), member.policy.digest.clone());
+        Answer { policy, digest, mode: member.mode(&self.session.id), verdict, findings, inputs: Vec::new() }
+    }
 }
 
 /// The gateway's own refusal, as an answer of a chain.
@@ -148,6 +196,7 @@ fn refused(denial: Denial) -> Answer {
         mode: Mode::Enforce,
         verdict: Ok(Verdict::Deny(denial.message)),
         findings: Vec::new(),
+        inputs: Vec::new(),
     }
 }
 
@@ -156,7 +205,8 @@ impl Judge for SessionJudge {
         self.current();
         match &self.chain {
             Some(chain) => {
-                Wants { commands: chain.iter().any(|p| p.checks(kind)), rows: chain.iter().any(|p| p.edits()) }
+                let rows = chain.iter().any(|m| m.edits(&self.session.id));
+                Wants { commands: chain.iter().any(|m| m.policy.checks(kind)), rows }
             }
             // Everything is to be asked about, so that everything is denied.
             None => Wants { commands: true, rows: true },
@@ -165,7 +215,7 @@ impl Judge for SessionJudge {
 
     fn edits(&self, snapshot: &Snapshot) -> bool {
         // A set that is not ours is denied where its rows are asked about.
-        !self.deciding(snapshot).is_ok_and(|(_, chain)| chain.iter().all(|p| !p.edits()))
+        !self.deciding(snapshot).is_ok_and(|(_, chain)| chain.iter().all(|m| !m.edits(&self.session.id)))
     }
 
     fn open(&mut self) -> Ruling {
@@ -175,13 +225,14 @@ impl Judge for SessionJudge {
             ruling.push(refused(self.unknown_target()));
             return ruling.conclude();
         };
-        for policy in chain.iter().filter(|p| p.hooks.commands.is_some()) {
-            let outcome = self.ask(&set, policy, |inner, instance| {
+        for member in chain.iter().filter(|m| m.policy.hooks.commands.is_some()) {
+            let outcome = self.ask(&set, &member.policy, |inner, instance| {
                 let question = Question::default();
-                let answer = instance.decide(&inner.runtime, question, |hooks, s| hooks.call_open(s, handle()))?;
+                let answer =
+                    instance.decide(&inner.runtime, Hook::Open, question, |hooks, s| hooks.call_open(s, handle()))?;
                 answer::verdict(answer, Asked::Open)
             });
-            if ruling.push(told(policy, outcome)) == Step::Stop {
+            if ruling.push(self.told(member, outcome)) == Step::Stop {
                 break;
             }
         }
@@ -197,9 +248,9 @@ impl Judge for SessionJudge {
         };
         let kind = command.statement.kind;
         let mut statement = command.statement.clone();
-        for policy in chain.iter().filter(|p| p.checks(kind)) {
-            let grant = grants.iter().find(|g| g.policy == policy.name);
-            let answer = self.decide(&set, policy, command, &statement, grant);
+        for member in chain.iter().filter(|m| m.policy.checks(kind)) {
+            let grant = grants.iter().find(|g| g.policy == member.policy.name);
+            let answer = self.decide(&set, member, command, &statement, grant);
             match ruling.push(answer) {
                 Step::Continue => {}
                 Step::Rewrite(text) => {

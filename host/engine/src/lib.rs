@@ -6,6 +6,7 @@
 
 mod answer;
 mod bindings;
+mod canary;
 mod detect;
 mod engine;
 mod error;
@@ -13,7 +14,9 @@ mod health;
 mod host;
 mod instance;
 mod judge;
+mod meter;
 mod policy;
+mod rehearsal;
 mod rows;
 mod runtime;
 mod spec;
@@ -21,4 +24,6 @@ mod state;
 
 pub use engine::{Engine, EngineOptions, Inspection, PolicySet};
 pub use error::{EngineError, LoadError, Problem};
-pub use spec::{Capability, PolicyLimits, PolicySpec, UnknownCapability};
+pub use meter::{Call, Hook, Meter};
+pub use rehearsal::{Fidelity, Rehearsal, Script};
+pub use spec::{Capability, PolicyLimits, PolicySpec, Rollout, UnknownCapability};

@@ -43,12 +43,7 @@ impl Policy {
         self.registered.iter().any(|k| k == kind.as_str())
     }
 
-    /// Whether it is asked about results. In monitor mode it is not: values would enter it for nothing.
-    pub(crate) fn edits(&self) -> bool {
-        self.hooks.rows.is_some() && self.mode == Mode::Enforce
-    }
-
-    /// Whether loading this would make the same policy again.
+    /// Whether loading this would make the same policy again. For how many sessions it acts is a matter of the set.
     pub(crate) fn is(&self, spec: &PolicySpec, digest: &str) -> bool {
         *self.name == *spec.name
             && *self.digest == *digest
@@ -100,7 +95,8 @@ impl Policy {
     /// Starts it once without a session, to hear what it says of its settings.
     fn trial(&self, runtime: &Runtime) -> Result<Vec<String>, Vec<Problem>> {
         let failed = |fault| vec![Problem::Start(fault)];
-        let mut instance = Instance::unconfigured(runtime, self, None).map_err(failed)?;
+        let mut instance =
+            Instance::unconfigured(runtime, self, Host::new(None, self.services.clone())).map_err(failed)?;
         let wrong = instance.validate(runtime, &self.settings).map_err(failed)?;
         if !wrong.is_empty() {
             return Err(wrong.into_iter().map(|(path, message)| Problem::Setting { path, message }).collect());

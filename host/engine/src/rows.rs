@@ -7,15 +7,17 @@ use portcullis_verdict::{
 
 use crate::answer::{self, bad};
 use crate::bindings::exports::portcullis::policy::rows as wit;
+use crate::canary::Member;
 use crate::engine::Installed;
 use crate::host::{Question, handle};
 use crate::judge::SessionJudge;
+use crate::meter::Hook;
 use crate::policy::Policy;
 
 /// A policy may hand back so many times what it was given, beyond its limit.
 const ANSWER_FACTOR: u64 = 4;
 
-type PolicyChain = Arc<[Arc<Policy>]>;
+type PolicyChain = Arc<[Member]>;
 
 impl SessionJudge {
     /// The chain that decided a command, which also decides on its rows.
@@ -33,10 +35,12 @@ impl SessionJudge {
     ) -> Result<RowPlan, Denial> {
         let (set, chain) = self.deciding(snapshot)?;
         let mut combined = RowPlan::default();
-        for (place, policy) in chain.iter().enumerate().filter(|(_, p)| p.edits()) {
+        let session = self.session().clone();
+        for (place, member) in chain.iter().enumerate().filter(|(_, m)| m.edits(&session.id)) {
+            let policy = &member.policy;
             let answer = self.ask(&set, policy, |inner, instance| {
                 let question = Question::result(command, result);
-                let plan = instance.edit(&inner.runtime, question, 0, |hooks, s| {
+                let plan = instance.edit(&inner.runtime, Hook::Plan, question, 0, |hooks, s| {
                     hooks.call_plan_result(s, handle(), handle(), handle())
                 })?;
                 let actions = actions(plan.rules, &result.columns)?;
@@ -66,8 +70,8 @@ impl SessionJudge {
         batch: &mut Batch,
     ) -> Result<(), Denial> {
         let (set, chain) = self.deciding(snapshot)?;
-        inspectors_are_known(plan, &chain)?;
-        for (place, policy) in chain.iter().enumerate() {
+        inspectors_are_known(plan, &chain, &self.session().id)?;
+        for (place, Member { policy, .. }) in chain.iter().enumerate() {
             let columns = inspected(plan, place);
             if columns.is_empty() {
                 continue;
@@ -79,9 +83,10 @@ impl SessionJudge {
                 let (chunks, bytes) = lend(batch, &columns);
                 let question = Question::result(command, result);
                 let rows = batch.rows;
-                let answer = instance.edit(&inner.runtime, question, bytes * ANSWER_FACTOR, |hooks, s| {
-                    hooks.call_filter_batch(s, handle(), handle(), handle(), rows, &chunks)
-                });
+                let answer =
+                    instance.edit(&inner.runtime, Hook::Filter, question, bytes * ANSWER_FACTOR, |hooks, s| {
+                        hooks.call_filter_batch(s, handle(), handle(), handle(), rows, &chunks)
+                    });
                 give_back(batch, chunks);
                 let wit::BatchResult { edits, drop_rows, abort } = answer?;
                 if let Some(message) = abort {
@@ -141,8 +146,8 @@ fn inspected(plan: &RowPlan, place: usize) -> Vec<u32> {
 }
 
 /// A plan that names a policy beyond the chain would leave a column uninspected.
-fn inspectors_are_known(plan: &RowPlan, chain: &[Arc<Policy>]) -> Result<(), Denial> {
-    let known = |place: &usize| chain.get(*place).is_some_and(|p| p.edits());
+fn inspectors_are_known(plan: &RowPlan, chain: &[Member], session: &str) -> Result<(), Denial> {
+    let known = |place: &usize| chain.get(*place).is_some_and(|m| m.edits(session));
     let fits = |plan: &ColumnPlan| match plan {
         ColumnPlan::Inspect(places) => places.iter().all(known),
         ColumnPlan::Keep | ColumnPlan::Mask(..) => true,

@@ -4,12 +4,19 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use wasmtime::{Cache, CacheConfig, Config, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{Cache, CacheConfig, Config, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
 
 use crate::error::EngineError;
+use crate::meter::Metering;
 
 /// The most memory that one instance can be given: what the pool reserves of the address space for each.
 pub(crate) const MAX_MEMORY: u64 = 1 << 32;
+
+/// The most entries of one table: function pointers, mostly. An interpreter has tens of thousands.
+pub(crate) const MAX_TABLE_ELEMENTS: usize = 100_000;
+
+/// The most core instances of one component: a Rust guest is three, a Python one with its libraries some thirty.
+const MAX_CORE_INSTANCES: u32 = 64;
 
 /// How long one tick of the epoch lasts.
 const TICK: Duration = Duration::from_millis(5);
@@ -20,6 +27,7 @@ const RESTLESS_TICKS: u32 = 200;
 /// wasmtime and the thread that enforces time limits.
 pub(crate) struct Runtime {
     pub(crate) engine: wasmtime::Engine,
+    pub(crate) metering: Metering,
     pulse: Arc<Pulse>,
     ticker: Option<JoinHandle<()>>,
 }
@@ -46,8 +54,9 @@ impl Drop for Call<'_> {
 }
 
 impl Runtime {
-    pub(crate) fn new(cache_dir: Option<&Path>, max_instances: u32) -> Result<Self, EngineError> {
+    pub(crate) fn new(cache_dir: Option<&Path>, max_instances: u32, metering: Metering) -> Result<Self, EngineError> {
         let mut config = configuration(max_instances);
+        config.consume_fuel(metering.counts_fuel());
         if let Some(dir) = cache_dir {
             config.cache(Some(private_cache(dir)?));
         }
@@ -57,7 +66,7 @@ impl Runtime {
         let ticker = thread::Builder::new().name("policy-clock".into());
         let (ticking, told) = (engine.clone(), pulse.clone());
         let ticker = ticker.spawn(move || tick(&ticking, &told)).map_err(EngineError::Thread)?;
-        Ok(Self { engine, pulse, ticker: Some(ticker) })
+        Ok(Self { engine, metering, pulse, ticker: Some(ticker) })
     }
 
     /// To be called before each call into a guest and kept until it returns. The number is the call's deadline in ticks.
@@ -112,16 +121,16 @@ fn tick(engine: &wasmtime::Engine, pulse: &Pulse) {
 
 fn configuration(max_instances: u32) -> Config {
     let mut pool = PoolingAllocationConfig::new();
-    // wit-component makes three core instances of a Rust guest: the module, a shim and what fixes the shim up.
-    let core = max_instances.saturating_mul(4);
+    // Core instances are merely counted. Memories and tables are reserved, of the address space alone.
     pool.total_component_instances(max_instances)
-        .total_core_instances(core)
+        .total_core_instances(max_instances.saturating_mul(MAX_CORE_INSTANCES))
         .total_memories(max_instances.saturating_mul(2))
-        .total_tables(core)
-        .max_core_instances_per_component(64)
+        .total_tables(max_instances.saturating_mul(4))
+        .max_core_instances_per_component(MAX_CORE_INSTANCES)
         .max_memories_per_component(8)
         .max_tables_per_component(64)
-        .max_memory_size(MAX_MEMORY as usize);
+        .max_memory_size(MAX_MEMORY as usize)
+        .table_elements(MAX_TABLE_ELEMENTS);
     let mut config = Config::new();
     config
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
@@ -129,6 +138,7 @@ fn configuration(max_instances: u32) -> Config {
         .epoch_interruption(true)
         .wasm_component_model(true)
         .wasm_memory64(false)
+        .wasm_backtrace_details(WasmBacktraceDetails::Enable)
         .max_wasm_stack(512 << 10);
     config
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use portcullis_verdict::Mode;
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 
 /// A policy as the operator configures it: a component with its settings, powers and limits.
 #[derive(Clone, Debug)]
@@ -21,6 +22,29 @@ pub struct PolicySpec {
     pub capabilities: BTreeSet<Capability>,
     /// How much it may use.
     pub limits: PolicyLimits,
+    /// Whether it acts for a part of the sessions only.
+    pub canary: Option<Rollout>,
+}
+
+/// A policy that is tried on a part of the sessions, as a canary: there it acts, and elsewhere it is in monitor mode.
+///
+/// A session is on the canary's side if `SHA-256(session ‖ 00 ‖ policy)`, its first 8 bytes taken as a big-endian number, modulo 100 is less
+/// than `percent`. So a session stays on its side, and a greater share only adds sessions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rollout {
+    /// Of how many sessions in a hundred it decides: 1 to 100.
+    pub percent: u8,
+    /// The policy that it is to replace, which is in monitor mode where the canary acts.
+    pub replaces: Option<String>,
+}
+
+impl Rollout {
+    /// Whether the policy of this name acts for a session.
+    pub(crate) fn acts(&self, policy: &str, session: &str) -> bool {
+        let hash = Sha256::new().chain_update(session).chain_update([0]).chain_update(policy).finalize();
+        let number = u64::from_be_bytes(std::array::from_fn(|i| hash[i]));
+        number % 100 < u64::from(self.percent)
+    }
 }
 
 /// A part of the host that a policy may use only if the operator grants it.

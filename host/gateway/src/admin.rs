@@ -51,6 +51,7 @@ pub(crate) fn services(gateway: &Arc<Gateway>, kept: Kept, stats: Arc<Stats>, dr
     Services {
         stats,
         policies: gateway.engine.clone(),
+        rollout: gateway.clone(),
         sessions: gateway.proxy.sessions(),
         audit: store.clone(),
         sink: gateway.running.audit.enabled.then(|| store.clone() as Arc<dyn AuditSink>),

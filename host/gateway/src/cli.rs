@@ -371,7 +371,7 @@ pub(crate) struct Search {
     #[arg(long)]
     pub(crate) policy: Option<String>,
     /// The kind of event
-    #[arg(long, value_parser = ["open", "command", "finish", "close", "approval", "recording", "system"])]
+    #[arg(long, value_parser = ["open", "command", "finish", "close", "approval", "recording", "system", "inputs"])]
     pub(crate) kind: Option<String>,
     /// The most events to show
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]

@@ -4,22 +4,28 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use portcullis_admin::{Admin, Tokens};
 use portcullis_deliver::{Deliveries, Links};
 use portcullis_engine::{Engine, EngineOptions, PolicySet};
+use portcullis_package::Lock;
 use portcullis_proxy::{Parts, PgListener, Proxy};
 use portcullis_recording::Directory;
 use portcullis_store::{Retention, Store, StoreOptions};
 use portcullis_verdict::mask::HashKey;
-use portcullis_verdict::{AuditReader, AuditSink, Event, LinkKey, Stats, SystemEvent};
+use portcullis_verdict::{
+    AuditReader, AuditSink, Event, LinkKey, Origin, Refusal, Rollout, RolloutCounts, RolloutStep, Stats, SystemEvent,
+};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch::Receiver;
 
-use crate::config::{self, Certificate, Durability, File, Loaded, OnFailure, OnLimit, Recordings};
+use crate::config::{self, Certificate, Durability, File, Loaded, OnFailure, OnLimit, Recordings, Refused};
+use crate::packages::{self, POLLED};
+use crate::rollout::{Next, Rollouts};
+use crate::show::reasons;
 use crate::watch::Watch;
 use crate::{admin, keys, log, summary};
 
@@ -39,8 +45,7 @@ pub(crate) fn check(path: &Path) -> anyhow::Result<()> {
     let loaded = config::load(path, &mut BTreeSet::new())?;
     // The key matters to no check, and the compiled code to nobody.
     let engine = Engine::new(options(&loaded, None, HashKey::new(&[0; 32])))?;
-    let prepared = engine.prepare(loaded.policies.clone(), bindings(&loaded.file));
-    prepared.map_err(|errors| loaded.refuse(&errors))?;
+    ready(&engine, &Rollouts::default(), &loaded, None)?;
     keys::check_data_dir(&loaded.data_dir)?;
     loaded.warnings.iter().for_each(|warning| eprintln!("{}", warning.full));
     print!("{}", summary::summary(&loaded));
@@ -65,8 +70,10 @@ async fn run(path: PathBuf, mut loaded: Loaded, watch: Watch) -> anyhow::Result<
     let (stop, hang_up) = (stop_signals()?, signal(SignalKind::hangup())?);
     let hash_key = keys::masking_key(&loaded)?;
     let engine = Engine::new(options(&loaded, Some(loaded.data_dir.join("compiled")), hash_key.clone()))?;
-    let set = engine.prepare(std::mem::take(&mut loaded.policies), bindings(&loaded.file));
-    engine.swap(set.map_err(|errors| loaded.refuse(&errors))?);
+    let rollouts = Rollouts::default();
+    let (set, next) = ready(&engine, &rollouts, &loaded, Some(loaded.data_dir.join("compiled")))?;
+    engine.swap(set);
+    rollouts.applied(next);
     let stats = Arc::new(Stats::default());
     let store = open_store(&mut loaded, &stats)?;
     let recordings = open_recordings(&loaded, &store, &stats)?;
@@ -79,6 +86,7 @@ async fn run(path: PathBuf, mut loaded: Loaded, watch: Watch) -> anyhow::Result<
         hash_key,
         recorders: Some(recordings.clone()),
         record_parameters: loaded.file.audit.parameters,
+        record_inputs: loaded.file.audit.inputs,
     };
     let link_key = keys::link_key(&loaded.data_dir)?;
     let (listeners, certificate) = listeners(&mut loaded)?;
@@ -87,8 +95,24 @@ async fn run(path: PathBuf, mut loaded: Loaded, watch: Watch) -> anyhow::Result<
     let deliveries = deliver(&mut loaded, &store, &stats, link_key.clone())?;
     let tokens = Tokens::new(admin::tokens(&loaded));
     let configured = loaded.digest();
-    let (running, watch, audit) = (loaded.file, Mutex::new(watch), store.clone());
-    let gateway = Gateway { path, engine, proxy, certificate, admin_certificate, tokens, running, watch, audit };
+    let bindings = Mutex::new(bindings(&loaded.file));
+    let polls = Mutex::new(Polls::of(&loaded.file));
+    let (running, data_dir, watch, audit) = (loaded.file, loaded.data_dir, Mutex::new(watch), store.clone());
+    let gateway = Gateway {
+        path,
+        data_dir,
+        engine,
+        rollouts,
+        bindings,
+        polls,
+        proxy,
+        certificate,
+        admin_certificate,
+        tokens,
+        running,
+        watch,
+        audit,
+    };
     let gateway = Arc::new(gateway);
     let draining = Arc::new(AtomicBool::new(false));
     let kept = admin::Kept { store: store.clone(), recordings: recordings.clone(), link_key };
@@ -128,6 +152,7 @@ async fn run(path: PathBuf, mut loaded: Loaded, watch: Watch) -> anyhow::Result<
 async fn serve_until(gateway: &Arc<Gateway>, mut stop: Receiver<u32>, hang_up: Signal, draining: &AtomicBool) {
     let mut first = stop.clone();
     let follow = tokio::spawn(gateway.clone().follow(hang_up));
+    let poll = tokio::spawn(gateway.clone().poll());
     let asked = async move {
         // The sender lives as long as the process.
         let _ = first.wait_for(|count| *count > 0).await;
@@ -139,6 +164,7 @@ async fn serve_until(gateway: &Arc<Gateway>, mut stop: Receiver<u32>, hang_up: S
         _ = stop.wait_for(|count| *count > 1) => tracing::warn!("stopping at once"),
     }
     follow.abort();
+    poll.abort();
 }
 
 /// Counts the signals to stop.
@@ -162,11 +188,30 @@ fn options(loaded: &Loaded, cache_dir: Option<PathBuf>, hash_key: HashKey) -> En
     let chain = loaded.file.targets.iter().map(|target| target.policies.len()).max().unwrap_or(0);
     let sessions: usize = loaded.file.targets.iter().map(|target| target.max_sessions).sum();
     let most = sessions.min(loaded.file.limits.connections).saturating_mul(chain).max(16);
-    EngineOptions { cache_dir, max_instances: u32::try_from(most).unwrap_or(u32::MAX), hash_key }
+    EngineOptions {
+        cache_dir,
+        max_instances: u32::try_from(most).unwrap_or(u32::MAX),
+        hash_key,
+        meter: None,
+        fuel: false,
+    }
 }
 
 fn bindings(file: &File) -> BTreeMap<String, Vec<String>> {
     file.targets.iter().map(|target| (target.name.clone(), target.policies.clone())).collect()
+}
+
+/// Everything that a change of policies must pass before it is in force: what is found here costs no session anything.
+fn ready(
+    engine: &Engine,
+    rollouts: &Rollouts,
+    loaded: &Loaded,
+    cache_dir: Option<PathBuf>,
+) -> Result<(PolicySet, Next), Refused> {
+    let next = rollouts.next(&loaded.policies);
+    let set = engine.prepare(next.specs(), bindings(&loaded.file)).map_err(|errors| loaded.refuse(&errors))?;
+    rollouts.prove(&next, cache_dir).map_err(|(policy, why)| loaded.failed_cases(&policy, &why))?;
+    Ok((set, next))
 }
 
 fn open_store(loaded: &mut Loaded, stats: &Arc<Stats>) -> anyhow::Result<Arc<Store>> {
@@ -291,13 +336,19 @@ fn warn(loaded: &Loaded) {
 /// A running gateway that follows its configuration.
 pub(crate) struct Gateway {
     path: PathBuf,
+    data_dir: PathBuf,
     pub(crate) engine: Arc<Engine>,
+    pub(crate) rollouts: Rollouts,
+    /// The chains of the targets in force.
+    bindings: Mutex<BTreeMap<String, Vec<String>>>,
+    polls: Mutex<Polls>,
     pub(crate) proxy: Arc<Proxy>,
     certificate: Option<Arc<Certificate>>,
     admin_certificate: Option<Arc<Certificate>>,
     tokens: Tokens,
     /// The configuration that the gateway was started with.
     pub(crate) running: File,
+    /// Its lock also orders changes.
     watch: Mutex<Watch>,
     audit: Arc<Store>,
 }
@@ -306,28 +357,43 @@ impl Gateway {
     /// Reads the configuration again and puts it in force, or refuses it whole. Compiles policies: not for a thread that
     /// drives futures.
     pub(crate) fn reload(&self) -> Result<u64, String> {
-        let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        self.change(&Lock::default(), || Ok(()))
+    }
+
+    /// The same with other pins than the lock files have. `seal` is the last step before the change is in force.
+    fn change(&self, pins: &Lock, seal: impl FnOnce() -> Result<(), String>) -> Result<u64, String> {
+        let mut watch = lock(&self.watch);
         let (before, mut files) = (watch.before(), BTreeSet::new());
-        let read = config::load(&self.path, &mut files);
+        let read = config::load_with(&self.path, pins, &mut files);
         watch.after(before, &files);
         let outcome = read.and_then(|loaded| {
-            let set = self.engine.prepare(loaded.policies.clone(), bindings(&loaded.file));
-            set.map_err(|errors| loaded.refuse(&errors)).map(|set| self.put_in_force(set, loaded))
+            let (set, next) = ready(&self.engine, &self.rollouts, &loaded, Some(self.data_dir.join("compiled")))?;
+            Ok((loaded, set, next))
         });
-        outcome.map_err(|refused| {
-            let why = refused.brief();
-            tell(&self.audit, "refused", &why);
-            tracing::error!("the changed configuration is refused, the one before it stays in force: {why}");
-            self.engine.refuse(why.clone());
+        let outcome = outcome.map_err(|refused| (refused.step(), refused.brief()));
+        let sealed = outcome.and_then(|ready| seal().map(|()| ready).map_err(|why| (RolloutStep::Resolve, why)));
+        let applied = sealed.map(|(loaded, set, next)| self.put_in_force(set, next, loaded));
+        applied.map_err(|(step, why)| {
+            self.refuse(step, &why);
             why
         })
     }
 
-    fn put_in_force(&self, set: PolicySet, mut loaded: Loaded) -> u64 {
+    fn refuse(&self, step: RolloutStep, why: &str) {
+        tell(&self.audit, "refused", &format!("{step}: {why}"));
+        tracing::error!(%step, "a change is refused, what was in force before it stays so: {why}");
+        self.engine.refuse(why.to_owned());
+        self.rollouts.refused(step, why.to_owned());
+    }
+
+    fn put_in_force(&self, set: PolicySet, next: Next, mut loaded: Loaded) -> u64 {
         warn(&loaded);
         self.warn_of_fixed(&loaded.file);
         // Policies first: no session finds a new target without them.
         let generation = self.engine.swap(set);
+        self.rollouts.applied(next);
+        *lock(&self.bindings) = bindings(&loaded.file);
+        lock(&self.polls).follow(&loaded.file);
         loaded.proxy.limits.connections = self.running.limits.connections;
         if let (Some(held), Some((certified, _))) = (&self.certificate, loaded.tls.take()) {
             held.replace(certified);
@@ -340,6 +406,98 @@ impl Gateway {
         self.proxy.reload(std::mem::take(&mut loaded.proxy));
         tracing::info!(generation, "the changed configuration is in force");
         generation
+    }
+
+    /// Puts what was in force for a policy before its newest change in force again. It may compile.
+    pub(crate) fn rollback(&self, policy: &str) -> Result<String, String> {
+        let _one_at_a_time = lock(&self.watch);
+        let next = self.rollouts.back(policy)?;
+        let set = self.engine.prepare(next.specs(), lock(&self.bindings).clone()).map_err(|errors| {
+            let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
+            format!("what was in force before cannot be loaded: {}", errors.join("; "))
+        })?;
+        let generation = self.engine.swap(set);
+        self.rollouts.rolled_back(next);
+        let version = self.rollouts.version(policy).unwrap_or_default();
+        let done = format!("{policy} {version}");
+        tell(&self.audit, "rolled back", &done);
+        tracing::warn!(policy, version, generation, "a policy is rolled back, until its package or settings change");
+        Ok(format!("{done} is in force again, as generation {generation}"))
+    }
+
+    /// Asks registries whether tags mean other artifacts, as often as the configuration says.
+    async fn poll(self: Arc<Self>) {
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            look.tick().await;
+            let due = lock(&self.polls).due(Instant::now());
+            for source in due {
+                let gateway = self.clone();
+                let asked = tokio::task::spawn_blocking(move || gateway.ask(&source));
+                if let Err(error) = asked.await {
+                    tracing::error!(%error, "asking a registry has failed");
+                }
+            }
+        }
+    }
+
+    /// Asks what a tag means now, and puts that in force if it is new, signed, no step back, and passes everything that a change must.
+    fn ask(&self, source: &str) {
+        let outcome = self.newer(source).and_then(|newer| {
+            let Some((version, digest)) = newer else { return Ok(()) };
+            let mut pins = Lock::default();
+            pins.set(source, &version, &digest).map_err(|error| (RolloutStep::Resolve, error.to_string()))?;
+            tracing::info!(source, version, digest, "the tag means another artifact");
+            // It is pinned before it is in force, so that nothing unpinned ever is.
+            let seal = || {
+                let path = self.data_dir.join(POLLED);
+                let mut polled = Lock::read(&path).map_err(|error| error.to_string())?;
+                polled.set(source, &version, &digest).map_err(|error| error.to_string())?;
+                polled.write(&path).map_err(|error| error.to_string())
+            };
+            // Why it was refused has been told.
+            let _ = self.change(&pins, seal);
+            Ok(())
+        });
+        if let Err((step, why)) = outcome {
+            self.refuse(step, &format!("{source}: {why}"));
+        }
+    }
+
+    /// The version and digest of what a tag means now, if that is another artifact than is pinned and was not looked at already.
+    fn newer(&self, source: &str) -> Result<Option<(String, String)>, (RolloutStep, String)> {
+        let resolve = |why: String| (RolloutStep::Resolve, why);
+        let (_, packages) = config::packages(&self.path).map_err(|refused| (refused.step(), refused.brief()))?;
+        let reference = packages::reference(source).map_err(resolve)?;
+        let Some(reference) = reference else { return Ok(None) };
+        let digest = match packages.resolve(&reference) {
+            Ok(digest) => digest,
+            // Registries come and go; what is in force does not depend on them.
+            Err(error) => {
+                tracing::warn!(source, "the registry cannot be asked: {}", reasons(&error));
+                return Ok(None);
+            }
+        };
+        if packages.pinned_digest(source) == Some(digest.as_str()) || !lock(&self.polls).is_new(source, digest.as_str())
+        {
+            return Ok(None);
+        }
+        let pulled = packages.pull(&reference, Some(&digest)).map_err(|error| resolve(reasons(&error)))?;
+        let signers = packages.verify(&reference, &pulled).map_err(|unfit| (unfit.step, unfit.reason))?;
+        let version = pulled.artifact.policy().package.version.clone();
+        if signers.is_empty() {
+            let why = "nobody has to sign it, so that polling would trust whoever can push; add a [[trust.rule]] that covers it";
+            return Err((RolloutStep::Verify, why.into()));
+        }
+        if packages.is_downgrade(source, &version) {
+            let why = format!(
+                "version {version} is older than what is pinned; `portcullis policy lock --update` takes it on purpose"
+            );
+            return Err((RolloutStep::Verify, why));
+        }
+        packages.keep(&pulled, None).map_err(|error| resolve(reasons(&error)))?;
+        Ok(Some((version, digest.to_string())))
     }
 
     /// Says which changes wait for a restart.
@@ -360,7 +518,7 @@ impl Gateway {
             };
             let gateway = self.clone();
             let reload = move || {
-                if forced || gateway.watch.lock().unwrap_or_else(PoisonError::into_inner).has_settled() {
+                if forced || lock(&gateway.watch).has_settled() {
                     // Whether it worked is in the log and in the health report.
                     let _ = gateway.reload();
                 }
@@ -370,6 +528,78 @@ impl Gateway {
             }
         }
     }
+}
+
+impl Rollout for Gateway {
+    fn origins(&self) -> Vec<Origin> {
+        self.rollouts.origins()
+    }
+
+    fn refusal(&self) -> Option<Refusal> {
+        self.rollouts.refusal()
+    }
+
+    fn counts(&self) -> RolloutCounts {
+        self.rollouts.counts()
+    }
+
+    fn rollback(&self, policy: &str) -> Result<String, String> {
+        Self::rollback(self, policy)
+    }
+}
+
+/// Which tags are asked for, and when next.
+#[derive(Default)]
+struct Polls(BTreeMap<String, Poll>);
+
+struct Poll {
+    every: Duration,
+    next: Instant,
+    /// The newest digest that was looked at: one that was refused is not refused again and again.
+    seen: Option<String>,
+}
+
+impl Polls {
+    fn of(file: &File) -> Self {
+        let mut polls = Self::default();
+        polls.follow(file);
+        polls
+    }
+
+    /// Takes over what a configuration says.
+    fn follow(&mut self, file: &File) {
+        let polled: BTreeMap<_, _> = file
+            .policies
+            .iter()
+            .filter(|p| p.poll_s > 0)
+            .map(|p| (p.package.clone(), Duration::from_secs(p.poll_s)))
+            .collect();
+        self.0.retain(|source, _| polled.contains_key(source));
+        for (source, every) in polled {
+            let new = || Poll { every, next: Instant::now() + every, seen: None };
+            self.0.entry(source).or_insert_with(new).every = every;
+        }
+    }
+
+    /// What is to be asked for now.
+    fn due(&mut self, now: Instant) -> Vec<String> {
+        let due = self.0.iter_mut().filter(|(_, poll)| poll.next <= now);
+        let due = due.map(|(source, poll)| {
+            poll.next = now + poll.every;
+            source.clone()
+        });
+        due.collect()
+    }
+
+    /// Whether a digest is seen for the first time.
+    fn is_new(&mut self, source: &str, digest: &str) -> bool {
+        let Some(poll) = self.0.get_mut(source) else { return false };
+        poll.seen.replace(digest.to_owned()).as_deref() != Some(digest)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What differs between two configurations and takes effect at the next start only.

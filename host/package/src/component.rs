@@ -10,7 +10,7 @@ use wit_component::{ComponentEncoder, DecodedWasm};
 use crate::manifest::{Capability, Hook, Manifest};
 
 /// The interfaces that a policy may import and export.
-const POLICY: &str = "portcullis:policy/";
+pub(crate) const POLICY: &str = "portcullis:policy/";
 
 /// The packages of WASI 0.2 of which a policy may import interfaces, since its tool chain may insist: nothing is behind
 /// them in the gateway.
@@ -199,11 +199,18 @@ pub(crate) mod tests {
         let import = |package: &str, version: &str| {
             let wit = format!(
                 "package test:it;
-                world w {{ import {package}/thing@{version}; export portcullis:policy/lifecycle@0.1.0; }}
+                world w {{
+                    import {package}/thing@{version};
+                    export portcullis:policy/commands@0.1.0;
+                    export portcullis:policy/lifecycle@0.1.0;
+                }}
                 package {package}@{version} {{ interface thing {{ get: func(); }} }}
-                package portcullis:policy@0.1.0 {{ interface lifecycle {{ configure: func(); }} }}"
+                package portcullis:policy@0.1.0 {{
+                    interface commands {{ check: func(); }}
+                    interface lifecycle {{ configure: func(); }}
+                }}"
             );
-            check(&component(&wit, "w"), &[])
+            check(&component(&wit, "w"), &manifest(""))
         };
         for (package, version) in [("wasi:cli", "0.2.0"), ("wasi:http", "0.2.12"), ("wasi:filesystem", "0.2.3")] {
             assert_eq!(import(package, version), Ok(()), "{package}@{version}");

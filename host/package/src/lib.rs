@@ -8,6 +8,7 @@
 
 mod build;
 mod case;
+pub mod compat;
 mod component;
 mod error;
 mod file;
@@ -29,5 +30,7 @@ pub use error::{PackageError, Problem};
 pub use lock::{Lock, LockError, Locked};
 pub use manifest::{About, Budget, Budgeted, BuildFrom, Capability, Hook, Language, Manifest, Reason};
 pub use package::Package;
-pub use run::run_case;
+pub use rows::value_type;
+pub use run::{Questions, Ran, run_case};
+pub use settings::read_settings;
 pub use world::World;

@@ -188,10 +188,10 @@ impl Lock {
         Version::parse(version).map_or(true, |version| version.cmp_precedence(before).is_lt())
     }
 
-    /// Writes the lock file, as a whole or not at all. The same packages give the same bytes.
+    /// Writes the lock file, as a whole or not at all.
     pub fn write(&self, path: &Path) -> Result<(), LockError> {
         let failed = |source| LockError::Write { file: path.into(), source };
-        let text = self.text().map_err(|error| failed(std::io::Error::other(error)))?;
+        let text = self.text();
         if text.len() as u64 > file::MAX_TEXT {
             let bound = format!("it would be larger than {} bytes", file::MAX_TEXT);
             return Err(failed(std::io::Error::other(bound)));
@@ -199,10 +199,11 @@ impl Lock {
         component::write(path, text.as_bytes()).map_err(failed)
     }
 
-    fn text(&self) -> Result<String, toml::ser::Error> {
+    /// The text of the lock file. The same packages give the same text.
+    pub fn text(&self) -> String {
         let package = self.iter().map(|(source, Locked { version, digest })| WrittenEntry { source, version, digest });
-        let package = package.collect();
-        Ok(HEADER.to_owned() + &toml::to_string(&Written { version: FORMAT, package })?)
+        let written = Written { version: FORMAT, package: package.collect() };
+        HEADER.to_owned() + &toml::to_string(&written).expect("a table of texts is TOML")
     }
 }
 

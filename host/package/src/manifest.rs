@@ -298,7 +298,7 @@ fn settings<'de, D: Deserializer<'de>>(d: D) -> Result<Value, D::Error> {
 }
 
 /// What TOML can say and JSON cannot is refused instead of changed.
-fn to_json(value: toml::Value) -> Result<Value, String> {
+pub(crate) fn to_json(value: toml::Value) -> Result<Value, String> {
     Ok(match value {
         toml::Value::Array(items) => Value::Array(items.into_iter().map(to_json).collect::<Result<_, _>>()?),
         toml::Value::Boolean(b) => b.into(),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::case::{self, Case};
+use crate::component::{self, Unfit};
 use crate::error::{PackageError, Problem};
 use crate::manifest::Manifest;
 use crate::{file, settings};
@@ -87,6 +88,11 @@ impl Package {
         }
     }
 
+    /// Whether a component imports only what the manifest declares, and exports the hooks that it names.
+    pub fn fits(&self, component: &[u8]) -> Result<(), Unfit> {
+        component::check(component, &self.manifest)
+    }
+
     /// The settings: the operator's, as a JSON merge patch (RFC 7396) over the package's, checked against its schema.
     pub fn settings(&self, operator: Option<&Value>) -> Result<Value, PackageError> {
         let refused = |problems| PackageError::Settings { package: self.manifest.package.name.clone(), problems };
@@ -105,6 +111,14 @@ impl Package {
             none if none.is_empty() => Ok(merged),
             problems => Err(refused(problems)),
         }
+    }
+
+    /// The JSON schema of the settings, if there is one.
+    pub fn schema(&self) -> Result<Option<Value>, PackageError> {
+        let Some(schema) = &self.manifest.package.settings_schema else { return Ok(None) };
+        let file = self.dir.join(schema);
+        let read = serde_json::from_str(&file::read_text(&file)?);
+        read.map(Some).map_err(|error| PackageError::Invalid { file, message: format!("is not JSON: {error}") })
     }
 
     /// The test cases in `cases/*.toml`, by file and then in the order of the file. None where there is no such directory.

@@ -26,7 +26,7 @@ pub(crate) struct Shown {
 
 /// Lets the judge plan and filter the result of a case.
 pub(crate) fn show(spec: &ResultSpec, judge: &mut dyn Judge, snapshot: &Snapshot, command: &Arc<Command>) -> Shown {
-    let result = Arc::new(ResultSet { id: 1, columns: spec.columns.iter().map(column).collect() });
+    let result = result_set(spec);
     let plan = match judge.plan(snapshot, command, &result) {
         Ok(plan) => plan,
         Err(Denial { message, .. }) => return Shown { rows: Err(message), max_rows: None },
@@ -34,6 +34,27 @@ pub(crate) fn show(spec: &ResultSpec, judge: &mut dyn Judge, snapshot: &Snapshot
     let max_rows = plan.limit.as_ref().map(|limit| limit.max_rows);
     let filter = |batch: &mut Batch| judge.filter(snapshot, command, &result, &plan, batch);
     Shown { rows: edit(spec, &plan, filter), max_rows }
+}
+
+/// The result of a case before its first row.
+pub(crate) fn result_set(spec: &ResultSpec) -> Arc<ResultSet> {
+    Arc::new(ResultSet { id: 1, columns: spec.columns.iter().map(column).collect() })
+}
+
+/// As many rows as a batch may have, of the columns that a plan inspects.
+pub(crate) fn full_batch(spec: &ResultSpec, plan: &RowPlan) -> Option<Batch> {
+    let inspected = inspected(plan);
+    if inspected.is_empty() || spec.rows.is_empty() {
+        return None;
+    }
+    let rows: Vec<Vec<Cell>> = spec.rows.iter().cycle().take(BATCH).cloned().collect();
+    Some(batch(&rows, &inspected))
+}
+
+/// The places of the columns that a plan inspects.
+fn inspected(plan: &RowPlan) -> Vec<usize> {
+    let inspects = |plan: &ColumnPlan| matches!(plan, ColumnPlan::Inspect(_));
+    plan.columns.iter().enumerate().filter(|(_, p)| inspects(p)).map(|(index, _)| index).collect()
 }
 
 fn column(spec: &ColumnSpec) -> Column {
@@ -47,9 +68,7 @@ fn edit(
     mut filter: impl FnMut(&mut Batch) -> Result<(), Denial>,
 ) -> Result<Vec<Vec<Cell>>, String> {
     let masks = compile(spec, plan)?;
-    let inspects = |plan: &ColumnPlan| matches!(plan, ColumnPlan::Inspect(_));
-    let inspected: Vec<usize> =
-        plan.columns.iter().enumerate().filter(|(_, p)| inspects(p)).map(|(index, _)| index).collect();
+    let inspected = inspected(plan);
     let mut shown: Vec<Vec<Cell>> = Vec::new();
     for rows in spec.rows.chunks(BATCH) {
         let mut batch = batch(rows, &inspected);
@@ -108,7 +127,7 @@ fn text(value: Option<&[u8]>) -> Result<Cell, String> {
 }
 
 /// What masks have to know of a type of PostgreSQL, by its name in the catalogue.
-fn value_type(name: &str) -> ValueType {
+pub fn value_type(name: &str) -> ValueType {
     let integer = |min: i64, max: i64| ValueType::Integer { min, max };
     match name {
         "bool" => ValueType::Bool,

@@ -5,37 +5,77 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use portcullis_verdict::{
-    Answer, Command, Credential, Decide, Denial, Finding, Grant, Judge, Outcome, Parameter, Principal, Ruling, Session,
-    Statement, Target, Terms, Verdict,
+    Answer, Batch, Command, Credential, Decide, Denial, Finding, Grant, Judge, Outcome, Parameter, Principal,
+    ResultSet, RowPlan, Ruling, Session, Statement, Target, Terms, Verdict,
 };
 
 use crate::case::{ApprovalSpec, Case, CredentialSpec, Decision, Expect, ResultSpec, SessionSpec};
 use crate::rows;
 
-/// Asks `policy`, which must be in force in `decide`, what the case asks, and compares. The error shows every difference.
+/// A case as questions for a judge.
+pub struct Questions {
+    /// Whose session it is.
+    pub session: Arc<Session>,
+    /// What is asked.
+    pub command: Arc<Command>,
+    /// Who has granted the policy's review.
+    pub grants: Vec<Grant>,
+    result: Option<ResultSpec>,
+}
+
+impl Questions {
+    /// What a case asks of `policy`. `read` reads the facts of a text.
+    pub fn of(case: &Case, policy: &str, read: &dyn Fn(&str) -> Arc<Statement>) -> Self {
+        let approvers = case.command.approvers.iter();
+        Self {
+            session: Arc::new(session(&case.session)),
+            command: Arc::new(command(case, read(&case.command.sql))),
+            grants: approvers.map(|a| Grant { policy: policy.into(), approvers: a.clone() }).collect(),
+            result: case.result.clone(),
+        }
+    }
+
+    /// The result that the server would give, before its first row.
+    pub fn result(&self) -> Option<Arc<ResultSet>> {
+        self.result.as_ref().map(rows::result_set)
+    }
+
+    /// A batch of the columns that a plan inspects, its rows those of the case as often as it takes to fill it; none where
+    /// nothing is inspected.
+    pub fn full_batch(&self, plan: &RowPlan) -> Option<Batch> {
+        rows::full_batch(self.result.as_ref()?, plan)
+    }
+}
+
+/// How a case went.
+pub struct Ran {
+    /// What the policy said of the command or, where it refused that, of the session; none where it was not asked.
+    pub answer: Option<Answer>,
+    /// Every difference, if it failed.
+    pub outcome: Result<(), String>,
+}
+
+/// Asks `policy`, which must be in force in `decide`, what the case asks, and compares.
 ///
-/// `read` reads the facts of a text.
-pub fn run_case(
-    case: &Case,
-    decide: &dyn Decide,
-    policy: &str,
-    read: &dyn Fn(&str) -> Arc<Statement>,
-) -> Result<(), String> {
-    let mut judge = decide.judge(&Arc::new(session(&case.session)));
-    let command = command(case, read(&case.command.sql));
-    let approvers = case.command.approvers.iter();
-    let grants: Vec<Grant> = approvers.map(|a| Grant { policy: policy.into(), approvers: a.clone() }).collect();
-    let ruling = judge.check(&Arc::new(command.clone()), &grants, read);
-    let answer = ruling.explanation.iter().find(|answer| &*answer.policy == policy);
-    if let Some(Answer { verdict: Err(fault), .. }) = answer {
-        return Err(format!("the policy {fault}"));
+/// The session is opened first, as the gateway does it: a policy that refuses it has refused the command.
+pub fn run_case(case: &Case, decide: &dyn Decide, policy: &str, read: &dyn Fn(&str) -> Arc<Statement>) -> Ran {
+    let questions = Questions::of(case, policy, read);
+    let mut judge = decide.judge(&questions.session);
+    let ruling = match judge.open() {
+        refused if matches!(refused.outcome, Outcome::Deny(_)) => refused,
+        _ => judge.check(&questions.command, &questions.grants, read),
+    };
+    let answer = ruling.explanation.iter().find(|answer| &*answer.policy == policy).cloned();
+    if let Some(Answer { verdict: Err(fault), .. }) = &answer {
+        let outcome = Err(format!("the policy {fault}"));
+        return Ran { answer, outcome };
     }
     let mut diff = Diff::default();
-    compare_answer(&mut diff, &case.expect, case.result.is_some(), answer);
+    compare_answer(&mut diff, &case.expect, case.result.is_some(), answer.as_ref());
     if let (Some(result), true) = (&case.result, diff.is_empty()) {
-        compare_result(&mut diff, &case.expect, result, judge.as_mut(), command, ruling);
+        compare_result(&mut diff, &case.expect, result, judge.as_mut(), &questions.command, ruling);
     }
-    diff.finish()
+    Ran { answer, outcome: diff.finish() }
 }
 
 fn session(spec: &SessionSpec) -> Session {
@@ -120,7 +160,7 @@ fn compare_result(
     expect: &Expect,
     spec: &ResultSpec,
     judge: &mut dyn Judge,
-    mut command: Command,
+    command: &Command,
     ruling: Ruling,
 ) {
     match ruling.outcome {
@@ -130,6 +170,7 @@ fn compare_result(
             return diff.line(format!("the command is denied by `{policy}`, so that it has no result: {message}"));
         }
     }
+    let mut command = command.clone();
     if let Some(rewritten) = ruling.rewrite {
         command.statement = rewritten;
     }

@@ -1,13 +1,26 @@
 //! A policy's settings: the package's defaults with the operator's changes, checked against the package's schema.
 
+use std::path::Path;
+
 use jsonschema::error::ValidationErrorKind;
 use jsonschema::{PatternOptions, Validator};
 use serde_json::Value;
 
-use crate::error::Problem;
+use crate::error::{PackageError, Problem};
+use crate::{file, manifest};
 
 /// The most problems that are told at once.
 const MAX_PROBLEMS: usize = 50;
+
+/// Reads an operator's settings from a file: JSON if its name ends in `.json`, else TOML.
+pub fn read_settings(path: &Path) -> Result<Value, PackageError> {
+    let text = file::read_text(path)?;
+    let invalid = |message| PackageError::Invalid { file: path.into(), message };
+    if path.extension().is_some_and(|extension| extension == "json") {
+        return serde_json::from_str(&text).map_err(|error| invalid(format!("is not JSON: {error}")));
+    }
+    manifest::to_json(toml::Value::Table(file::parse(path, &text)?)).map_err(invalid)
+}
 
 /// Applies a JSON merge patch (RFC 7396).
 pub(crate) fn merge(target: &mut Value, patch: &Value) {

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use cosign::MEDIA_TYPE as COSIGN;
 pub use key::{KeyError, PublicKey};
-pub use minisign::MEDIA_TYPE as MINISIGN;
+pub use minisign::{MEDIA_TYPE as MINISIGN, claimed_key};
 pub use rule::Rule;
 pub use secret::{NewKey, SecretKey, SecretKeyError};
 pub use untrusted::{Expected, Found, Unmet, Untrusted};

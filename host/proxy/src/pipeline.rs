@@ -11,8 +11,8 @@ use std::time::Instant;
 
 use portcullis_verdict::{
     AnswerRecord, Appended, ApprovalOutcome, ApprovalRequest, Approvals, AuditError, AuditSink, Command, CommandEvent,
-    Demand, Denial, Event, Grant, Hold, Judge, Outcome, Parameter, Permit, Receipt, Ruling, Session, Snapshot,
-    Statement, Stats, Subject,
+    Demand, Denial, Event, Grant, Hold, InputsEvent, Judge, Outcome, Parameter, Permit, PolicyInputs, Receipt, Ruling,
+    Session, Snapshot, Statement, Stats, Subject,
 };
 
 /// Decides and records for one session.
@@ -26,6 +26,8 @@ pub(crate) struct Pipeline {
     pub(crate) stats: Arc<Stats>,
     /// Bound parameters are recorded too.
     record_parameters: bool,
+    /// What policies got from their capabilities is recorded too.
+    record_inputs: bool,
 }
 
 /// What comes of a command.
@@ -88,9 +90,10 @@ impl Pipeline {
         approvals: Arc<dyn Approvals>,
         stats: Arc<Stats>,
         record_parameters: bool,
+        record_inputs: bool,
     ) -> Self {
         let subject = Arc::new(session.subject());
-        Self { session, subject, judge, audit, approvals, stats, record_parameters }
+        Self { session, subject, judge, audit, approvals, stats, record_parameters, record_inputs }
     }
 
     /// Asks the policies about a command. `read` reads the facts of a text that a policy puts in its place.
@@ -192,7 +195,9 @@ impl Pipeline {
     ) -> Decision {
         let appended = self.audit.as_ref().map(|audit| {
             let approval = approval.as_ref().map(|(id, _)| id.clone());
-            audit.append(Event::Command(self.event(&command, &mut ruling, asked, approval)))
+            let inputs = self.inputs(&command, &mut ruling);
+            let event = self.event(&command, &mut ruling, asked, approval);
+            append(&**audit, Event::Command(event), inputs.map(Event::Inputs))
         });
         match (&ruling.outcome, appended) {
             // A denial is told when it is recorded, as what is allowed is sent then.
@@ -268,6 +273,27 @@ impl Pipeline {
         Decision::Deny(denial)
     }
 
+    /// What policies got from their capabilities, if any got something and it is to be recorded.
+    fn inputs(&self, command: &Command, ruling: &mut Ruling) -> Option<InputsEvent> {
+        if !self.record_inputs {
+            return None;
+        }
+        let got = ruling.explanation.iter_mut().filter(|answer| !answer.inputs.is_empty());
+        let inputs = got.map(|answer| PolicyInputs {
+            policy: answer.policy.clone(),
+            digest: answer.digest.clone(),
+            inputs: std::mem::take(&mut answer.inputs),
+        });
+        let inputs: Vec<PolicyInputs> = inputs.collect();
+        let (subject, phase) = (&self.subject, command.phase.as_str());
+        (!inputs.is_empty()).then(|| InputsEvent {
+            subject: subject.clone(),
+            sequence: command.sequence,
+            phase: phase.into(),
+            inputs,
+        })
+    }
+
     fn event(
         &self,
         command: &Command,
@@ -297,6 +323,20 @@ impl Pipeline {
             approval,
             micros: asked.elapsed().as_micros() as u64,
         }
+    }
+}
+
+/// Appends a decision, and what it rests on. It is kept when both are.
+fn append(audit: &dyn AuditSink, decision: Event, inputs: Option<Event>) -> Appended {
+    let first = audit.append(decision);
+    let (Appended::Done(_) | Appended::Pending(_), Some(inputs)) = (&first, inputs) else { return first };
+    match (first, audit.append(inputs)) {
+        (Appended::Failed(error), _) | (_, Appended::Failed(error)) => Appended::Failed(error),
+        (Appended::Done(_), second) => second,
+        (first, second) => Appended::Pending(Box::pin(async move {
+            first.received().await?;
+            second.received().await
+        })),
     }
 }
 

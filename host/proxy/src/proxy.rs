@@ -33,6 +33,8 @@ pub struct Parts {
     pub recorders: Option<Arc<dyn Recorders>>,
     /// The audit gets the values of bound parameters too.
     pub record_parameters: bool,
+    /// The audit gets what policies got from their capabilities too, so that their decisions can be repeated.
+    pub record_inputs: bool,
     /// What happened so far.
     pub stats: Arc<Stats>,
     /// The secret of the mask `hash`.

@@ -131,6 +131,15 @@ impl Artifact {
         &self.contents.manifest
     }
 
+    /// The JSON schema of its settings, if there is one.
+    pub fn schema(&self) -> Result<Option<serde_json::Value>, ArtifactError> {
+        let Some(schema) = self.contents.files.get(Package::SETTINGS_SCHEMA) else { return Ok(None) };
+        let read = serde_json::from_slice(schema);
+        read.map(Some).map_err(|error| {
+            ArtifactError::invalid(metadata::WHAT, format!("{} is not JSON: {error}", Package::SETTINGS_SCHEMA))
+        })
+    }
+
     /// The image manifest.
     pub fn manifest_bytes(&self) -> &Bytes {
         &self.manifest

@@ -65,7 +65,7 @@ impl Reference {
     }
 
     /// The version that the tag claims, if it looks like one. A tag has no `+`, so that `_` stands for it.
-    pub(crate) fn version(&self) -> Option<Version> {
+    pub fn version(&self) -> Option<Version> {
         let tag = self.tag()?;
         let version = tag.strip_prefix('v').filter(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
         Version::parse(&version.unwrap_or(tag).replacen('_', "+", 1)).ok()

@@ -174,7 +174,12 @@ impl<'t> Tables<'t> {
                 self.live_sessions.remove(first)?;
                 draft.firsts.remove(session);
             }
-            Event::Approval(_) | Event::Command(_) | Event::Finish(_) | Event::Recording(_) | Event::System(_) => {}
+            Event::Approval(_)
+            | Event::Command(_)
+            | Event::Finish(_)
+            | Event::Inputs(_)
+            | Event::Recording(_)
+            | Event::System(_) => {}
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::chain::{Finding, Mode};
 use crate::command::Facts;
+use crate::input::Input;
 
 /// Takes what happened, in order, and keeps it.
 pub trait AuditSink: Send + Sync {
@@ -102,6 +103,8 @@ pub enum Event {
     Recording(RecordingEvent),
     /// Something happened to the log or to the gateway as a whole.
     System(SystemEvent),
+    /// What policies got from their capabilities while they decided a command. Written right behind the command.
+    Inputs(InputsEvent),
 }
 
 impl Event {
@@ -114,6 +117,7 @@ impl Event {
             Self::Close { subject, .. } => Some(subject),
             Self::Approval(e) => Some(&e.subject),
             Self::Recording(e) => Some(&e.subject),
+            Self::Inputs(e) => Some(&e.subject),
             Self::System(_) => None,
         }
     }
@@ -135,6 +139,7 @@ impl Event {
                     + answers.sum::<usize>()
             }
             Self::Open(e) => texts(&e.groups),
+            Self::Inputs(e) => e.inputs.iter().flat_map(|p| &p.inputs).map(Input::size).sum(),
             _ => 0,
         }
     }
@@ -149,6 +154,7 @@ impl Event {
             Self::Approval(_) => "approval",
             Self::Recording(_) => "recording",
             Self::System(_) => "system",
+            Self::Inputs(_) => "inputs",
         }
     }
 }
@@ -302,6 +308,30 @@ pub struct SystemEvent {
     pub detail: String,
 }
 
+/// What policies got from their capabilities while they decided a command: with it the same policies decide the same again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InputsEvent {
+    /// The session.
+    pub subject: Arc<Subject>,
+    /// The command's number in its session.
+    pub sequence: u64,
+    /// `prepare` or `execute`.
+    pub phase: Cow<'static, str>,
+    /// The policies that got any, in the order of the chain.
+    pub inputs: Vec<PolicyInputs>,
+}
+
+/// What one policy got from its capabilities while it answered one question.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PolicyInputs {
+    /// The policy.
+    pub policy: Arc<str>,
+    /// The SHA-256 of its component.
+    pub digest: Arc<str>,
+    /// What it got, in the order in which it asked.
+    pub inputs: Vec<Input>,
+}
+
 impl From<crate::Answer> for AnswerRecord {
     fn from(answer: crate::Answer) -> Self {
         use crate::Verdict::{Allow, Deny, Review, Rewrite};
@@ -427,6 +457,7 @@ impl Event {
         match self {
             Self::Command(e) => e.answers.iter().any(|a| &*a.policy == policy),
             Self::Finish(e) => e.masked_by.iter().any(|p| &**p == policy),
+            Self::Inputs(e) => e.inputs.iter().any(|p| &*p.policy == policy),
             _ => false,
         }
     }
@@ -445,6 +476,7 @@ impl Event {
             Self::Approval(e) => any(&[Some(&e.approval), Some(&e.by), Some(&e.reason)]),
             Self::Recording(e) => any(&[Some(&e.file), Some(&e.detail)]),
             Self::System(e) => any(&[Some(&e.what), Some(&e.by), Some(&e.detail)]),
+            Self::Inputs(_) => false,
         }
     }
 }

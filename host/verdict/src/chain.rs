@@ -6,6 +6,7 @@ use crate::approval::Demand;
 use crate::audit::Receipt;
 use crate::command::Phase;
 use crate::decide::Snapshot;
+use crate::input::Input;
 
 /// What one policy says of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,6 +98,8 @@ pub struct Answer {
     pub verdict: Result<Verdict, Fault>,
     /// The facts it gave for that.
     pub findings: Vec<Finding>,
+    /// What it got from its capabilities meanwhile; empty for most.
+    pub inputs: Vec<Input>,
 }
 
 /// A refusal, with the policy that refused and a message fit for the client.
@@ -256,7 +259,14 @@ mod tests {
     use crate::{Kind, Statement};
 
     fn answer(policy: &str, verdict: Result<Verdict, Fault>) -> Answer {
-        Answer { policy: policy.into(), digest: "00".into(), mode: Mode::Enforce, verdict, findings: vec![] }
+        Answer {
+            policy: policy.into(),
+            digest: "00".into(),
+            mode: Mode::Enforce,
+            verdict,
+            findings: vec![],
+            inputs: vec![],
+        }
     }
 
     fn review() -> Result<Verdict, Fault> {

@@ -120,6 +120,11 @@ pub struct PolicyStatus {
     pub faults: u64,
     /// Its latest failure.
     pub last_fault: Option<String>,
+    /// Where in its code it trapped or was stopped last: a line for each function, with its place in the source where the
+    /// component says so.
+    pub last_backtrace: Option<String>,
+    /// Of how many sessions in a hundred it decides, if it is a canary; in the others it is in monitor mode.
+    pub canary: Option<u8>,
 }
 
 /// Whether a policy answers.

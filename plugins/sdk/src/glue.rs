@@ -28,6 +28,17 @@ impl<P: Exported> Component<P> {
         })
     }
 
+    /// Makes a panic tell the log what and where it was: a module without an operating system has no stderr, and the
+    /// gateway sees a trap without a message.
+    #[cfg(target_arch = "wasm32")]
+    fn tell_panics() {
+        std::panic::set_hook(Box::new(|panic| {
+            let place = panic.location().map(|at| format!(" at {at}")).unwrap_or_default();
+            let message = panic.payload_as_str().unwrap_or("no message");
+            crate::log::write(crate::log::Level::Error, &format!("panicked{place}: {message}"));
+        }));
+    }
+
     /// Fills the place.
     pub fn configure(settings: &str) -> Result<Vec<String>, Error> {
         let policy = load(settings).map_err(|errors: Vec<SettingError>| {
@@ -51,10 +62,12 @@ mod exports {
 
     impl<P: Exported> lifecycle::Guest for Component<P> {
         fn validate_settings(settings: String) -> Result<(), Vec<SettingError>> {
+            Self::tell_panics();
             crate::load::<P>(&settings).map(drop)
         }
 
         fn configure(settings: String) -> Result<lifecycle::Registration, Error> {
+            Self::tell_panics();
             Ok(lifecycle::Registration { commands: Self::configure(&settings)? })
         }
     }

@@ -9,9 +9,9 @@ use std::task::{Context, Poll};
 use portcullis_verdict::{
     AnswerRecord, Appended, ApprovalDesk, ApprovalError, ApprovalEvent, ApprovalState, ApprovalView, AuditError,
     AuditReader, AuditSink, ChainedEvent, Checkpoint, ColumnRef, CommandEvent, Demand, Effects, Event, Facts, Filter,
-    Finding, FinishEvent, Found, Head, LiveSession, Mode, OpenEvent, Policies, PolicyState, PolicyStatus, Receipt,
-    RecordLevel, RecordedSession, RecordingEvent, RecordingFiles, Relation, Reuse, Reviewer, SessionControl,
-    SqlStatement, StoredEvent, Subject, SystemEvent, Terms, Watched, Watching, Words,
+    Finding, FinishEvent, Found, Head, Input, InputsEvent, LiveSession, Mode, OpenEvent, Policies, PolicyInputs,
+    PolicyState, PolicyStatus, Receipt, RecordLevel, RecordedSession, RecordingEvent, RecordingFiles, Relation, Reuse,
+    Reviewer, SessionControl, SqlStatement, StoredEvent, Subject, SystemEvent, Terms, Watched, Watching, Words,
 };
 use tokio::sync::{mpsc, watch};
 
@@ -93,7 +93,8 @@ impl Policies for Fake {
     fn status(&self) -> Vec<PolicyStatus> {
         let (name, digest, last_fault) = ("pii \"x\"".into(), "d1".into(), Some("it trapped".into()));
         let (mode, state) = (Mode::Enforce, PolicyState::HeldClosed);
-        vec![PolicyStatus { name, digest, mode, state, calls: 9, faults: 3, last_fault }]
+        let (last_backtrace, canary) = (None, Some(5));
+        vec![PolicyStatus { name, digest, mode, state, calls: 9, faults: 3, last_fault, last_backtrace, canary }]
     }
 
     fn generation(&self) -> u64 {
@@ -102,6 +103,38 @@ impl Policies for Fake {
 
     fn last_refusal(&self) -> Option<String> {
         Some("no such component".into())
+    }
+}
+
+impl Rollout for Fake {
+    fn origins(&self) -> Vec<Origin> {
+        vec![Origin {
+            policy: "block".into(),
+            package: "block".into(),
+            version: "1.2.0".into(),
+            source: "oci://registry.example/policies/block:1".into(),
+            artifact: Some("sha256:00".into()),
+            signers: vec!["platform".into()],
+            since_ms: 1,
+            rolled_back: false,
+            previous: Some("1.1.0".into()),
+        }]
+    }
+
+    fn refusal(&self) -> Option<Refusal> {
+        Some(Refusal { step: RolloutStep::Verify, reason: "nobody signed it".into(), at_ms: 2 })
+    }
+
+    fn counts(&self) -> RolloutCounts {
+        RolloutCounts { applied: 3, refused: 2, rolled_back: 1 }
+    }
+
+    fn rollback(&self, policy: &str) -> Result<String, String> {
+        if policy == "block" {
+            Ok("block 1.1.0 is in force again".into())
+        } else {
+            Err("there is no such policy".into())
+        }
     }
 }
 
@@ -172,7 +205,7 @@ pub(super) const EVENTS: u64 = 1234;
 /// An event of each kind in turn.
 fn event(number: u64) -> StoredEvent {
     let subject = Arc::new(Subject { session: "s1".into(), principal: "ann".into(), target: "orders".into() });
-    let event = match number % 7 {
+    let event = match number % 8 {
         0 => Event::Close { subject, reason: "client left".into() },
         1 => open(subject),
         2 => command(subject),
@@ -186,9 +219,21 @@ fn event(number: u64) -> StoredEvent {
             let (state, file, sha256, detail) = ("ended".into(), "a/b".into(), "ab".into(), String::new());
             Event::Recording(RecordingEvent { subject, state, file, bytes: 9, sha256, entries: 2, detail })
         }
+        6 => {
+            let (policy, digest, inputs) = ("p".into(), "00".into(), inputs());
+            let inputs = vec![PolicyInputs { policy, digest, inputs }];
+            Event::Inputs(InputsEvent { subject, sequence: 3, phase: "execute".into(), inputs })
+        }
         _ => Event::System(SystemEvent { what: "started".into(), by: String::new(), detail: "0.1.0".into() }),
     };
     StoredEvent { number, at_ms: 8, event }
+}
+
+fn inputs() -> Vec<Input> {
+    let (put, increment) = (|e: &str| Input::Put(Err(e.into())), |e: &str| Input::Increment(Err(e.into())));
+    let state = [Input::Get(None), Input::Get(Some(vec![2])), Input::Put(Ok(())), put("full"), increment("full")];
+    let other = [Input::Increment(Ok(-1)), Input::Clock(8), Input::Random(vec![1]), Input::Truncated];
+    state.into_iter().chain(other).collect()
 }
 
 fn open(subject: Arc<Subject>) -> Event {
@@ -235,7 +280,7 @@ fn checkpoint(number: u64) -> Checkpoint {
 impl AuditReader for Fake {
     fn sessions(&self, before: Option<u64>, limit: usize) -> Result<Vec<RecordedSession>, AuditError> {
         self.note(format!("sessions {before:?} {limit}"));
-        let numbers = (1..before.unwrap_or(EVENTS + 1)).rev().filter(|number| number % 7 == 1);
+        let numbers = (1..before.unwrap_or(EVENTS + 1)).rev().filter(|number| number % 8 == 1);
         let session = |number| RecordedSession { opening: event(number), ended: Some("client left".into()) };
         Ok(numbers.take(limit).map(session).collect())
     }

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use portcullis_verdict::{Facts, SqlStatement};
+use portcullis_verdict::{Facts, Input, PolicyInputs, SqlStatement};
 
 use super::*;
 
@@ -206,6 +206,29 @@ fn a_recording_and_what_has_no_class_is_a_base_event() {
         (&failed["message"], &failed["status_detail"]),
         (&json!("recording failed"), &json!("the disk is full"))
     );
+}
+
+#[test]
+fn inputs_are_a_base_event_that_names_the_policies() {
+    let inputs = vec![Input::Get(Some(b"kept".to_vec()))];
+    let inputs = vec![PolicyInputs { policy: "limit".into(), digest: "d".into(), inputs }];
+    let event = InputsEvent { subject: subject(), sequence: 3, phase: "execute".into(), inputs };
+    let mapped = mapped(Event::Inputs(event));
+    assert_eq!((mapped["class_uid"].as_u64(), mapped["severity_id"].as_u64()), (Some(0), Some(1)));
+    assert_eq!((&mapped["message"], &mapped["status_detail"]), (&json!("policy inputs"), &json!("limit")));
+    let finished = FinishEvent {
+        subject: subject(),
+        sequence: 3,
+        tag: String::new(),
+        rows: 0,
+        bytes: 0,
+        masked: 0,
+        masked_by: vec![],
+        micros: 0,
+        error: None,
+    };
+    let finished = self::mapped(Event::Finish(finished));
+    assert_eq!(mapped["metadata"]["correlation_uid"], finished["metadata"]["correlation_uid"]);
 }
 
 #[test]

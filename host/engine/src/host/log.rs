@@ -61,7 +61,7 @@ impl wit::log::Host for Host {
 }
 
 /// One line that a terminal cannot take for a command.
-fn printable(message: &str) -> String {
+pub(super) fn printable(message: &str) -> String {
     let mut line = String::with_capacity(message.len().min(MAX_LINE));
     for c in message.chars() {
         if line.len() + c.len_utf8() > MAX_LINE {

@@ -1,23 +1,29 @@
 //! What a guest can reach: the facts of the question it is asked, and the services that it was granted.
 
+mod backtrace;
 mod facts;
 mod log;
 mod services;
+mod source;
 pub(crate) mod wasi;
 
 use std::fs::File;
 use std::sync::Arc;
 
 use portcullis_verdict::mask::HashKey;
-use portcullis_verdict::{Command, ResultSet, Session, Statement};
+use portcullis_verdict::{Command, Inputs, ResultSet, Session, Statement};
 use wasmtime::component::{HasSelf, Linker, Resource};
 
 use crate::bindings::portcullis::policy as wit;
 use crate::error::EngineError;
+use crate::host::backtrace::Latest;
 use crate::host::log::LogGate;
 use crate::host::wasi::Wasi;
+use crate::runtime::MAX_TABLE_ELEMENTS;
 use crate::spec::{Capability, PolicyLimits};
 use crate::state::State;
+
+pub(crate) use source::Cue;
 
 /// Milliseconds of a clock that never goes back.
 pub(crate) type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
@@ -42,12 +48,14 @@ pub(crate) struct Services {
     pub(crate) limits: PolicyLimits,
     pub(crate) state: Arc<State>,
     pub(crate) shared: Arc<Shared>,
+    /// Where it failed last.
+    pub(crate) backtrace: Latest,
     log: LogGate,
 }
 
 impl Services {
     pub(crate) fn new(policy: Arc<str>, limits: PolicyLimits, state: Arc<State>, shared: Arc<Shared>) -> Self {
-        Self { policy, limits, state, shared, log: LogGate::default() }
+        Self { policy, limits, state, shared, backtrace: Latest::default(), log: LogGate::default() }
     }
 }
 
@@ -57,6 +65,10 @@ pub(crate) struct Host {
     services: Arc<Services>,
     pub(crate) memory: Memory,
     question: Question,
+    /// What stands in for the world, in a rehearsal.
+    cue: Option<Cue>,
+    /// What the guest got from its capabilities since it was asked.
+    inputs: Inputs,
     /// Handles of statements are numbered through all questions, so that a stale one is never taken for another.
     first_statement: u32,
     wasi: Wasi,
@@ -83,10 +95,24 @@ impl Question {
     }
 }
 
+impl Question {
+    /// Whether what the guest gets from its capabilities is taken down: where the audit records the answer.
+    fn is_recorded(&self) -> bool {
+        self.command.is_some() && self.result.is_none()
+    }
+}
+
 impl Host {
     pub(crate) fn new(session: Option<Arc<Session>>, services: Arc<Services>) -> Self {
         let memory = Memory { limit: services.limits.memory_bytes as usize, used: 0, refused: false };
-        Self { session, services, memory, question: Question::default(), first_statement: 0, wasi: Wasi::default() }
+        let question = Question::default();
+        let (inputs, wasi) = (Inputs::default(), Wasi::default());
+        Self { session, services, memory, question, cue: None, inputs, first_statement: 0, wasi }
+    }
+
+    /// The name of the policy that it serves.
+    pub(crate) fn policy(&self) -> &str {
+        &self.services.policy
     }
 
     /// Sets what the next call is about.
@@ -140,8 +166,12 @@ pub(crate) struct Memory {
     pub(crate) refused: bool,
 }
 
-/// The most entries of all tables of an instance: function pointers, mostly.
-const MAX_TABLE_ELEMENTS: usize = 100_000;
+impl Memory {
+    /// Bytes of all linear memories.
+    pub(crate) fn used(&self) -> usize {
+        self.used
+    }
+}
 
 impl wasmtime::ResourceLimiter for Memory {
     fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {

@@ -1,17 +1,13 @@
-use std::io::Read;
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use wasmtime::bail;
 
 use super::{Host, wit};
 use crate::detect::{self, Detector};
-use crate::state::Bounds;
 
 impl wit::types::Host for Host {}
 
 impl wit::clock::Host for Host {
     fn now_ms(&mut self) -> wasmtime::Result<u64> {
-        Ok(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64))
+        Ok(self.clock_ms())
     }
 }
 
@@ -20,31 +16,21 @@ impl wit::random::Host for Host {
         if n > 4096 {
             bail!("random: {n} bytes were asked for; at most 4096 are given at a time");
         }
-        let mut bytes = vec![0; n as usize];
-        (&self.services.shared.random).read_exact(&mut bytes)?;
-        Ok(bytes)
-    }
-}
-
-impl Host {
-    fn bounds(&self) -> Bounds {
-        let limits = &self.services.limits;
-        let now_ms = (self.services.shared.now)();
-        Bounds { entries: limits.state_entries, bytes: limits.memory_bytes as usize, now_ms }
+        Ok(self.random(n as usize)?)
     }
 }
 
 impl wit::state::Host for Host {
     fn get(&mut self, key: String) -> wasmtime::Result<Option<Vec<u8>>> {
-        Ok(self.services.state.get(&key, (self.services.shared.now)()))
+        Ok(self.state_get(&key))
     }
 
     fn put(&mut self, key: String, value: Vec<u8>, ttl_seconds: u32) -> wasmtime::Result<Result<(), String>> {
-        Ok(self.services.state.put(&key, value, ttl_seconds, self.bounds()))
+        Ok(self.state_put(&key, value, ttl_seconds))
     }
 
     fn increment(&mut self, key: String, by: i64, ttl_seconds: u32) -> wasmtime::Result<Result<i64, String>> {
-        Ok(self.services.state.increment(&key, by, ttl_seconds, self.bounds()))
+        Ok(self.state_increment(&key, by, ttl_seconds))
     }
 }
 

@@ -116,12 +116,11 @@ fn define(
         ("io/streams", "[method]output-stream.check-write") => {
             at.func_wrap(name, |_, (_,): (Resource<Stub>,)| -> Written<u64> { Ok((Ok(MAX_WRITE),)) })
         }
-        ("io/streams", "[method]output-stream.write" | "[method]output-stream.blocking-write-and-flush") => {
-            at.func_wrap(name, |mut store: Store<'_>, (to, bytes): (Resource<Stub>, Vec<u8>)| -> Written<()> {
+        ("io/streams", "[method]output-stream.write" | "[method]output-stream.blocking-write-and-flush") => at
+            .func_wrap(name, |mut store: Store<'_>, (to, bytes): (Resource<Stub>, Vec<u8>)| -> Written<()> {
                 store.data_mut().print(to.rep(), &bytes)?;
                 Ok((Ok(()),))
-            })
-        }
+            }),
         // A line ends with its end, or with the call: a guest that flushes each word would make each a line.
         ("io/streams", "[method]output-stream.flush" | "[method]output-stream.blocking-flush") => {
             at.func_wrap(name, |_, (_,): (Resource<Stub>,)| -> Written<()> { Ok((Ok(()),)) })
@@ -129,16 +128,16 @@ fn define(
         // Whoever waits has waited long enough.
         ("io/poll", "[method]pollable.ready") => at.func_wrap(name, |_, (_,): (Resource<Stub>,)| Ok((true,))),
         ("io/poll", "[method]pollable.block") => at.func_wrap(name, |_, (_,): (Resource<Stub>,)| Ok(())),
-        ("io/poll", "poll") => at.func_wrap(name, |_, (all,): (Vec<Resource<Stub>>,)| {
-            Ok(((0..all.len() as u32).collect::<Vec<u32>>(),))
-        }),
+        ("io/poll", "poll") => {
+            at.func_wrap(name, |_, (all,): (Vec<Resource<Stub>>,)| Ok(((0..all.len() as u32).collect::<Vec<u32>>(),)))
+        }
         ("clocks/monotonic-clock", "now") => {
             at.func_wrap(name, move |mut store: Store<'_>, ()| Ok((store.data_mut().monotonic(clock)?,)))
         }
         ("clocks/monotonic-clock", "resolution") => at.func_wrap(name, |_, ()| Ok((NANOS_PER_MS,))),
-        ("clocks/wall-clock", "now") => at.func_wrap(name, move |mut store: Store<'_>, ()| {
-            Ok((Datetime::of_ms(store.data_mut().time_ms(clock)?),))
-        }),
+        ("clocks/wall-clock", "now") => {
+            at.func_wrap(name, move |mut store: Store<'_>, ()| Ok((Datetime::of_ms(store.data_mut().time_ms(clock)?),)))
+        }
         ("clocks/wall-clock", "resolution") => at.func_wrap(name, |_, ()| Ok((Datetime::of_ms(1),))),
         ("random/random", "get-random-bytes") if random => {
             at.func_wrap(name, |mut store: Store<'_>, (n,): (u64,)| Ok((store.data_mut().secret_bytes(n)?,)))
@@ -218,9 +217,9 @@ fn refusal(ty: &ResultType) -> Option<Val> {
 fn let_go(store: &mut Store<'_>, value: &Val) -> wasmtime::Result<()> {
     match value {
         Val::Resource(handle) => handle.resource_drop(&mut *store),
-        Val::Option(Some(value))
-        | Val::Variant(_, Some(value))
-        | Val::Result(Ok(Some(value)) | Err(Some(value))) => let_go(store, value),
+        Val::Option(Some(value)) | Val::Variant(_, Some(value)) | Val::Result(Ok(Some(value)) | Err(Some(value))) => {
+            let_go(store, value)
+        }
         Val::List(values) | Val::Tuple(values) => values.iter().try_for_each(|value| let_go(store, value)),
         Val::Record(fields) => fields.iter().try_for_each(|(_, value)| let_go(store, value)),
         _ => Ok(()),

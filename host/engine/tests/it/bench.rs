@@ -28,11 +28,20 @@ impl Bench {
     }
 
     pub(crate) fn with_instances(max_instances: u32) -> Self {
+        Self::with_options(|options| EngineOptions { max_instances, ..options })
+    }
+
+    pub(crate) fn with_options(changed: impl FnOnce(EngineOptions) -> EngineOptions) -> Self {
         let clock = Arc::new(AtomicU64::new(1));
         let now = clock.clone();
-        let options =
-            EngineOptions { cache_dir: Some(cache_dir()), max_instances, hash_key: HashKey::new(b"a key for tests") };
-        let engine = Engine::with_clock(options, Arc::new(move || now.load(Ordering::SeqCst))).unwrap();
+        let options = EngineOptions {
+            cache_dir: Some(cache_dir()),
+            max_instances: 20,
+            hash_key: HashKey::new(b"a key for tests"),
+            meter: None,
+            fuel: false,
+        };
+        let engine = Engine::with_clock(changed(options), Arc::new(move || now.load(Ordering::SeqCst))).unwrap();
         Self { engine, clock }
     }
 
@@ -87,6 +96,7 @@ pub(crate) fn broken(name: &str, behaviour: &str) -> PolicySpec {
         mode: Mode::Enforce,
         capabilities: Capability::ALL.into(),
         limits: limits(behaviour),
+        canary: None,
     }
 }
 
@@ -106,9 +116,13 @@ pub(crate) fn monitor(policy: PolicySpec) -> PolicySpec {
 }
 
 pub(crate) fn session() -> Arc<Session> {
+    session_of("0198c0de-0000-7000-8000-000000000001")
+}
+
+pub(crate) fn session_of(id: &str) -> Arc<Session> {
     let labels = BTreeMap::from([("env".into(), "production".into())]);
     Arc::new(Session {
-        id: "0198c0de-0000-7000-8000-000000000001".into(),
+        id: id.into(),
         protocol: "postgres",
         principal: Principal {
             name: "alice".into(),

@@ -1,6 +1,7 @@
 use portcullis_verdict::{Fault, Outcome, Policies, PolicyState};
 
-use crate::bench::{Ask, Bench, command, denial, fault, guest, unread};
+use crate::bench::{Ask, Bench, broken, command, denial, fault, guest, unread};
+use crate::wasi::logged;
 
 #[test]
 fn every_way_to_fail_in_check_has_its_name() {
@@ -83,6 +84,28 @@ fn a_failed_trial_pauses_again() {
     assert!(matches!(judge.fault(), Fault::Trap(_)));
     bench.advance(9_999);
     assert!(matches!(judge.fault(), Fault::HeldClosed(_)));
+}
+
+#[test]
+fn a_trap_tells_the_gateway_where_it_was_and_clients_nothing() {
+    let bench = Bench::with(vec![guest("p", "panics")]);
+    let mut judge = bench.judge();
+    let mut ruling = None;
+    let said = logged(|| ruling = Some(judge.ask(&command("select 1")))).join("\n");
+    let ruling = format!("{ruling:?}");
+    assert!(ruling.contains("Trap") && !ruling.contains("first_word") && !ruling.contains("lib.rs"), "{ruling}");
+    let backtrace = bench.engine.status().remove(0).last_backtrace.unwrap();
+    for text in [&said, &backtrace] {
+        let frame = text.lines().find(|line| line.contains("first_word (")).unwrap();
+        assert!(frame.contains("panics/src/lib.rs:25:"), "{text}");
+    }
+    assert!(said.contains("ERROR panicked at panics/src/lib.rs:25:"), "{said}");
+    assert!(said.contains(": a command has a word policy=\"p\""), "{said}");
+
+    bench.install(vec![broken("p", "loop-in-check")]);
+    assert!(matches!(bench.judge().fault(), Fault::Timeout(50)));
+    let backtrace = bench.engine.status().remove(0).last_backtrace.unwrap();
+    assert!(backtrace.contains("broken::misbehave"), "{backtrace}");
 }
 
 #[test]

@@ -112,7 +112,13 @@ fn a_component_is_inspected() {
 #[test]
 fn compiled_code_lives_in_a_private_directory() {
     use std::os::unix::fs::PermissionsExt;
-    let options = |dir| EngineOptions { cache_dir: Some(dir), max_instances: 1, hash_key: HashKey::new(b"k") };
+    let options = |dir| EngineOptions {
+        cache_dir: Some(dir),
+        max_instances: 1,
+        hash_key: HashKey::new(b"k"),
+        meter: None,
+        fuel: false,
+    };
     let dir = cache_dir().join("open-to-all");
     std::fs::create_dir_all(&dir).unwrap();
     std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o755)).unwrap();

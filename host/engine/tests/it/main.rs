@@ -2,10 +2,13 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod bench;
+mod canary;
 mod capabilities;
 mod faults;
 mod guests;
 mod loading;
+mod meter;
+mod rehearsal;
 mod results;
 mod swaps;
 mod verdicts;

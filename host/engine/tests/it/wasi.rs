@@ -1,10 +1,10 @@
+use std::cell::RefCell;
 use std::io::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::Once;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use portcullis_engine::{Capability, PolicySpec};
 use portcullis_verdict::{Fault, Judge};
-use tracing_subscriber::fmt::MakeWriter;
 
 use crate::bench::{Ask, Bench, command, denial, fault, guest};
 
@@ -18,13 +18,16 @@ fn got(judge: &mut Box<dyn Judge>, thing: &str) -> String {
     denial(&judge.ask(&command(thing)))
 }
 
-/// Lines of the log, as text.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+thread_local! {
+    static LOG: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The log of this thread.
+struct Log;
 
 impl Write for Log {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
+        LOG.with_borrow_mut(|log| log.write(bytes))
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
@@ -32,21 +35,16 @@ impl Write for Log {
     }
 }
 
-impl MakeWriter<'_> for Log {
-    type Writer = Self;
-
-    fn make_writer(&self) -> Self {
-        self.clone()
-    }
-}
-
-/// What is logged while something is done.
-fn logged(act: impl FnOnce()) -> Vec<String> {
-    let log = Log::default();
-    let format = tracing_subscriber::fmt().with_writer(log.clone()).with_ansi(false).without_time().with_target(false);
-    tracing::subscriber::with_default(format.finish(), act);
-    let bytes = log.0.lock().unwrap().clone();
-    String::from_utf8(bytes).unwrap().lines().map(|line| line.trim().to_owned()).collect()
+/// What is logged by this thread while something is done.
+pub(crate) fn logged(act: impl FnOnce()) -> Vec<String> {
+    // One for all threads: whether a line is wanted is remembered for the place it comes from, not for the thread.
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(|| {
+        tracing_subscriber::fmt().with_writer(|| Log).with_ansi(false).without_time().with_target(false).init();
+    });
+    LOG.take();
+    act();
+    String::from_utf8(LOG.take()).unwrap().lines().map(|line| line.trim().to_owned()).collect()
 }
 
 #[test]

@@ -156,7 +156,7 @@ Examples:
     Annotate {
         /// The package
         reference: String,
-        /// KEY=VALUE, or KEY= to remove one
+        /// KEY=VALUE
         #[arg(required = true)]
         annotations: Vec<String>,
         #[command(flatten)]
@@ -326,15 +326,18 @@ pub(crate) struct PolicyReplay {
     /// Take the store of a gateway that does not run
     #[arg(long, value_name = "FILE")]
     pub(crate) store: Option<PathBuf>,
-    /// Run the results in these recordings, too
+    /// Run the recorded results, too, as the running gateway has them: each recording is fetched
+    #[arg(long, conflicts_with_all = ["export", "store", "recordings"])]
+    pub(crate) results: bool,
+    /// Run the recorded results, too, from this directory of recordings
     #[arg(long, value_name = "DIR")]
     pub(crate) recordings: Option<PathBuf>,
     /// A configuration, for the labels of targets, which the audit does not keep
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// The most changed commands to show; all are counted
-    #[arg(long, default_value_t = 50)]
-    pub(crate) limit: usize,
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    pub(crate) limit: u32,
     #[command(flatten)]
     pub(crate) remote: Remote,
 }

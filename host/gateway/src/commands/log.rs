@@ -19,7 +19,7 @@ const MAX_LINE_BYTES: u64 = 256 << 20;
 /// A line of an export.
 #[derive(Debug, PartialEq, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
-pub(super) enum Line {
+pub(crate) enum Line {
     Event(ChainedEvent),
     Checkpoint(Checkpoint),
 }
@@ -62,11 +62,11 @@ pub(super) fn of_gateway(
 
 /// A line of a file that is none of an export.
 #[derive(Debug, PartialEq)]
-pub(super) struct Junk {
+pub(crate) struct Junk {
     /// Its number in the file, from 1.
-    pub(super) number: u64,
+    pub(crate) number: u64,
     /// It is an event of the Open Cybersecurity Schema Framework.
-    pub(super) is_ocsf: bool,
+    pub(crate) is_ocsf: bool,
     why: String,
 }
 
@@ -91,7 +91,7 @@ impl fmt::Display for Junk {
 }
 
 /// Hands over each line of an export, or why it is none.
-pub(super) fn of_file(
+pub(crate) fn of_file(
     path: &Path,
     mut take: impl FnMut(Result<Line, Junk>) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {

@@ -2,7 +2,7 @@
 
 mod approvals;
 mod audit;
-mod log;
+pub(crate) mod log;
 mod recording;
 mod sessions;
 mod verify;
@@ -31,7 +31,11 @@ pub(crate) fn reload(remote: &Remote) -> anyhow::Result<()> {
 }
 
 /// Prints an answer as JSON, or in the words of `words`.
-fn print<T: DeserializeOwned>(remote: &Remote, answer: Value, words: impl FnOnce(T) -> String) -> anyhow::Result<()> {
+pub(crate) fn print<T: DeserializeOwned>(
+    remote: &Remote,
+    answer: Value,
+    words: impl FnOnce(T) -> String,
+) -> anyhow::Result<()> {
     let text = if remote.json {
         json_lines(&format!("{answer:#}\n"))
     } else {

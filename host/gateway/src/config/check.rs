@@ -4,9 +4,12 @@ use std::collections::BTreeSet;
 
 use portcullis_engine::Capability;
 
-use super::model::{Admin, Approvals, File, Postgres, Record, Target, TargetTls, Token, User, Webhook};
+use super::model::{
+    Admin, Approvals, File, Policy, PolicyMode, Postgres, Record, Target, TargetTls, Token, User, Webhook,
+};
 use super::problem::{Report, Step, at, nearest};
 use crate::address::{Address, is_this_machine};
+use crate::packages::reference;
 use crate::password::Verifier;
 
 /// Reports everything that is wrong in the file by itself; no other file is read.
@@ -34,6 +37,7 @@ pub(crate) fn check(file: &File, report: &mut Report) {
         target(i, item, file, report);
     }
     policies(file, report);
+    registries(file, report);
     if let Some(item) = &file.admin {
         admin(item, report);
     }
@@ -211,6 +215,7 @@ fn policies(file: &File, report: &mut Report) {
                 "name it in a target's `policies`",
             );
         }
+        rollout(i, policy, file, report);
         for capability in &policy.capabilities {
             if capability.parse::<Capability>().is_err() {
                 let message = format!("there is no capability `{capability}`");
@@ -218,6 +223,69 @@ fn policies(file: &File, report: &mut Report) {
                 let hint = format!("there are: {known}; `portcullis policy inspect` shows what a policy needs");
                 report.error(at!["policy", i, "capabilities"], message, &hint);
             }
+        }
+    }
+}
+
+/// How a policy comes into force: as a canary, or by polling.
+fn rollout(i: usize, policy: &Policy, file: &File, report: &mut Report) {
+    let (name, mode) = (&policy.name, policy.mode);
+    if policy.canary.is_some_and(|percent| !(1..=100).contains(&percent)) {
+        let hint = "the percentage of sessions in which it acts: 1 to 100";
+        report.error(at!["policy", i, "canary"], "this is no percentage from 1 to 100", hint);
+    }
+    if policy.canary.is_some() && mode == PolicyMode::Monitor {
+        let message = format!("policy `{name}` is a canary and in monitor mode, so that it would act nowhere");
+        report.error(at!["policy", i, "mode"], message, "leave out `mode` or `canary`");
+    }
+    if policy.replaces.is_some() && policy.canary.is_none() {
+        let hint = "add `canary` with the percentage of sessions in which it takes the place of the other";
+        report.error(at!["policy", i, "replaces"], format!("policy `{name}` is no canary"), hint);
+    }
+    if policy.poll_s == 0 {
+        return;
+    }
+    let place = at!["policy", i, "poll_s"];
+    match reference(&policy.package) {
+        // What cannot be read is reported where it is looked for.
+        Err(_) => {}
+        Ok(None) => {
+            let message = format!("policy `{name}` comes from a directory, which is followed in any case");
+            report.error(place, message, "remove `poll_s`, or name a place in a registry as `package`");
+        }
+        Ok(Some(_)) if policy.poll_s < 10 => {
+            report.error(place, "a registry is not asked more often than every 10 s", "such as 60");
+        }
+        Ok(Some(reference)) if reference.version().is_some() => {
+            let message = format!("the tag of {reference} is a version, which never means another artifact");
+            report.error(place, message, "follow a tag that moves, such as `:1` or `:stable`");
+        }
+        Ok(Some(reference)) if file.trust.rules.is_empty() => {
+            let message =
+                format!("nobody has to sign {reference}, so that whoever can push there decides what runs here");
+            report.error(place, message, "add a [[trust.rule]] that covers it");
+        }
+        Ok(Some(_)) => {}
+    }
+}
+
+fn registries(file: &File, report: &mut Report) {
+    names(report, &["trust", "signer"], file.trust.signers.iter().map(|signer| signer.name.as_str()));
+    let mut seen = BTreeSet::new();
+    for (i, registry) in file.registries.iter().enumerate() {
+        let host = registry.host.to_ascii_lowercase();
+        if host.is_empty() || host.contains(['/', '@', ' ']) {
+            let hint = "a host name, and a port if it is not the usual one, such as \"registry.example:5000\"";
+            report.error(at!["registry", i, "host"], "this is not a host", hint);
+        } else if !seen.insert(host) {
+            report.error(at!["registry", i, "host"], "there are two [[registry]] with this host", "remove one of them");
+        }
+        if registry.username.is_some() != registry.password.is_some() {
+            let message = "a user and a password belong together";
+            report.error(at!["registry", i, "host"], message, "give both, or a `token`, or neither");
+        }
+        if registry.token.is_some() && registry.password.is_some() {
+            report.error(at!["registry", i, "token"], "there is a password, too", "give one of them");
         }
     }
 }

@@ -20,21 +20,27 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use portcullis_deliver::{Sink, Webhook};
-use portcullis_engine::{LoadError, PolicySpec};
+use portcullis_engine::LoadError;
+use portcullis_package::Lock;
 use portcullis_store::SigningKey;
+use portcullis_verdict::RolloutStep;
 use rustls::RootCertStore;
 use rustls::sign::CertifiedKey;
 use secrecy::zeroize::Zeroizing;
 use sha2::{Digest, Sha256};
 
 pub(crate) use model::{
-    Audit, Durability, File, LogFormat, OnFailure, OnLimit, PolicyMode, Record, Recordings, Role, TargetTls,
+    Audit, Durability, File, LogFormat, OnFailure, OnLimit, PolicyMode, Record, Recordings, Role, TargetTls, settings,
 };
+pub(crate) use policies::Bound;
 pub(crate) use problem::Problem;
 use problem::{Report, at};
+
 pub(crate) use resolve::from_hex;
 pub(crate) use secret::read as read_file;
 pub(crate) use tls::{Certificate, HTTP, POSTGRESQL, server as tls_server};
+
+use crate::packages::Packages;
 
 /// Configuration files are not larger than this.
 const MAX_CONFIG_BYTES: u64 = 4 << 20;
@@ -65,7 +71,7 @@ pub(crate) struct Loaded {
     /// The key of the `hash` mask, if the file names one.
     pub(crate) masking_key: Option<Zeroizing<Vec<u8>>>,
     /// The policies.
-    pub(crate) policies: Vec<PolicySpec>,
+    pub(crate) policies: Vec<Bound>,
     /// What should not stay as it is.
     pub(crate) warnings: Vec<Problem>,
 }
@@ -85,7 +91,13 @@ pub(crate) struct Refused(Vec<Problem>);
 
 impl Refused {
     fn file(why: String) -> Self {
-        Self(vec![Problem { full: format!("error: {why}\n"), brief: why }])
+        let step = RolloutStep::Configuration;
+        Self(vec![Problem { full: format!("error: {why}\n"), brief: why, step }])
+    }
+
+    /// The first step that failed.
+    pub(crate) fn step(&self) -> RolloutStep {
+        self.0.iter().map(|problem| problem.step).min().unwrap_or(RolloutStep::Configuration)
     }
 
     /// Everything in a line, for logs.
@@ -110,6 +122,11 @@ impl fmt::Display for Refused {
 ///
 /// `watched` gets the files that the configuration rests on, also where it cannot be used.
 pub(crate) fn load(path: &Path, watched: &mut BTreeSet<PathBuf>) -> Result<Loaded, Refused> {
+    load_with(path, &Lock::default(), watched)
+}
+
+/// The same with other pins for some sources of packages than the lock files have.
+pub(crate) fn load_with(path: &Path, pins: &Lock, watched: &mut BTreeSet<PathBuf>) -> Result<Loaded, Refused> {
     watched.insert(path.to_owned());
     let bytes = secret::read(path, MAX_CONFIG_BYTES).map_err(Refused::file)?;
     let not_text = |_| Refused::file(format!("{} is not UTF-8", path.display()));
@@ -133,7 +150,7 @@ pub(crate) fn load(path: &Path, watched: &mut BTreeSet<PathBuf>) -> Result<Loade
     let sinks = deliveries::sinks(&file, base, &mut report);
     let webhooks = deliveries::webhooks(&file, base, &mut report);
     let masking_key = resolve::masking_key(&file, base, &mut report);
-    let policies = policies::read(&file, base, watched, &mut report);
+    let policies = policies::read(&file, base, pins, watched, &mut report);
     let Report { errors, warnings, .. } = report;
     if !errors.is_empty() {
         return Err(Refused(errors));
@@ -168,15 +185,43 @@ impl Loaded {
         format!("the file's SHA-256 is {sha256}; {}", targets.collect::<Vec<_>>().join("; "))
     }
 
+    /// The refusal for a policy whose own cases fail.
+    pub(crate) fn failed_cases(&self, policy: &str, why: &str) -> Refused {
+        let mut report = Report::new(&self.path, &self.text);
+        let place = self.file.policies.iter().position(|other| other.name == policy);
+        let place = place.map_or(at![], |i| at!["policy", i, "package"]);
+        let hint = "`portcullis policy test` shows all of them";
+        report.error_at(RolloutStep::Cases, place, format!("policy `{policy}`: {why}"), hint);
+        Refused(report.errors)
+    }
+
     /// The refusal for policies that the engine will not load, each at its place in the file.
     pub(crate) fn refuse(&self, errors: &[LoadError]) -> Refused {
         let mut report = Report::new(&self.path, &self.text);
         for error in errors {
             let place = self.file.policies.iter().position(|policy| policy.name == error.policy);
-            report.error(place.map_or(at![], |i| at!["policy", i, policies::key(&error.problem)]), error, "");
+            let place = place.map_or(at![], |i| at!["policy", i, policies::key(&error.problem)]);
+            report.error_at(policies::step(&error.problem), place, error, "");
         }
         Refused(report.errors)
     }
+}
+
+/// What decides which packages a configuration may load; nothing else of it is read.
+pub(crate) fn packages(path: &Path) -> Result<(File, Packages), Refused> {
+    let text = secret::read(path, MAX_CONFIG_BYTES).map_err(Refused::file)?;
+    let text = String::from_utf8(text).map_err(|_| Refused::file(format!("{} is not UTF-8", path.display())))?;
+    let mut report = Report::new(path, &text);
+    let file: File = match toml::from_str(&text) {
+        Ok(file) => file,
+        Err(error) => {
+            report.unreadable(&error, &tables());
+            return Err(Refused(report.errors));
+        }
+    };
+    let base = path.parent().filter(|dir| *dir != Path::new("")).unwrap_or(Path::new("."));
+    let packages = policies::packages(&file, base, &Lock::default(), &mut report);
+    packages.map(|packages| (file, packages)).ok_or(Refused(report.errors))
 }
 
 /// The JSON schema of the configuration file.

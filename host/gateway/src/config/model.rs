@@ -29,6 +29,12 @@ pub(crate) struct File {
     /// The policies that targets name.
     #[serde(default, rename = "policy")]
     pub(crate) policies: Vec<Policy>,
+    /// The registries that packages come from, where they need more than their name.
+    #[serde(default, rename = "registry")]
+    pub(crate) registries: Vec<Registry>,
+    /// Who must have signed packages.
+    #[serde(default)]
+    pub(crate) trust: Trust,
     /// What is recorded, how durably, how long, and where else it goes.
     #[serde(default)]
     pub(crate) audit: Audit,
@@ -167,11 +173,22 @@ pub(crate) enum TargetTls {
 pub(crate) struct Policy {
     /// The name that targets, denials and the audit use.
     pub(crate) name: String,
-    /// The directory of the policy package.
-    pub(crate) package: PathBuf,
+    /// The directory of the policy package, or where it is in a registry, by version: `oci://registry.example/policies/block:1.2.0`.
+    /// What comes from a registry is what `portcullis.lock`, beside this file, pins.
+    pub(crate) package: String,
     /// Whether its answers act or are only recorded.
     #[serde(default)]
     pub(crate) mode: PolicyMode,
+    /// The policy acts in this percentage of sessions, chosen by a hash of the session, and only decides and records in the others:
+    /// 1 to 100.
+    pub(crate) canary: Option<u8>,
+    /// For a canary: the policy whose place it takes. That one acts in all other sessions, and only decides and records where the canary
+    /// acts.
+    pub(crate) replaces: Option<String>,
+    /// How often the registry is asked whether the tag means another artifact, in seconds, from 10; 0 for never. A newer one is put in force
+    /// if it is signed as `trust` demands and its own cases pass.
+    #[serde(default)]
+    pub(crate) poll_s: u64,
     /// What of the host's interfaces the policy may use, such as `clock` or `state`.
     #[serde(default)]
     pub(crate) capabilities: BTreeSet<String>,
@@ -211,6 +228,66 @@ pub(crate) struct PolicyLimits {
     pub(crate) state_entries: Option<u32>,
 }
 
+/// How a registry is reached, where its name is not enough. Without a user or a token, the credentials of `docker login` are used.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Registry {
+    /// Its host name and, unless it is the usual one, its port.
+    pub(crate) host: String,
+    /// The user to log in as, with `password`.
+    pub(crate) username: Option<String>,
+    /// The user's password: `env:NAME` or `file:path`.
+    pub(crate) password: Option<SecretRef>,
+    /// A bearer token in place of user and password: `env:NAME` or `file:path`.
+    pub(crate) token: Option<SecretRef>,
+    /// The authorities that may vouch for it, PEM. Without it, those of the operating system.
+    pub(crate) ca: Option<PathBuf>,
+    /// Speak plain HTTP with it. Registries on this machine are spoken to in plain HTTP in any case.
+    #[serde(default)]
+    pub(crate) plaintext: bool,
+}
+
+/// Who must have signed packages.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Trust {
+    /// Refuse directories of packages that `portcullis.lock` does not pin, too. Without it, a directory is read as it is, and again when
+    /// it changes; one that is pinned is held to that in any case.
+    pub(crate) lock_directories: bool,
+    /// Whose signatures count.
+    #[serde(rename = "signer")]
+    pub(crate) signers: Vec<Signer>,
+    /// What must be signed by whom. A package must satisfy every rule that covers its repository.
+    #[serde(rename = "rule")]
+    pub(crate) rules: Vec<TrustRule>,
+}
+
+/// Someone whose signatures count.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Signer {
+    /// The name that rules use.
+    pub(crate) name: String,
+    /// The public key: a line as minisign prints it, a PEM as cosign writes it, or `file:path` of either.
+    pub(crate) key: String,
+}
+
+/// What must be signed by whom.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TrustRule {
+    /// The repositories that it covers: registry and path, where `*` is any run of characters, such as `registry.example/policies/*`.
+    pub(crate) namespace: String,
+    /// All of these signers must have signed.
+    #[serde(default)]
+    pub(crate) all_of: Vec<String>,
+    /// Some of these signers must have signed.
+    #[serde(default)]
+    pub(crate) any_of: Vec<String>,
+    /// How many different signers at least, of both lists. Without it: everyone of `all_of`, and one of `any_of` if that is given.
+    pub(crate) at_least: Option<usize>,
+}
+
 /// What is recorded, how durably, how long, and where else it goes.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -227,6 +304,8 @@ pub(crate) struct Audit {
     pub(crate) on_failure: OnFailure,
     /// Record the bound parameters of commands, too. They may hold what nobody should read in a log.
     pub(crate) parameters: bool,
+    /// Record what policies got from the capabilities clock, random and state while they decided a command, so that the decision can be repeated.
+    pub(crate) inputs: bool,
     /// The key that signs the log: `env:NAME` or `file:path`, Ed25519 in PEM (PKCS #8). Without it one is made at the first start and
     /// kept in `data_dir`.
     pub(crate) signing_key: Option<SecretRef>,
@@ -250,6 +329,7 @@ impl Default for Audit {
             queue: 65_536,
             on_failure: OnFailure::Refuse,
             parameters: false,
+            inputs: true,
             signing_key: None,
             checkpoint_s: 1,
             keep_days: 0,
@@ -574,7 +654,7 @@ fn sessions() -> usize {
 }
 
 /// What TOML can say and JSON cannot is refused instead of changed.
-fn settings<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+pub(crate) fn settings<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
     fn json(value: toml::Value) -> Result<Value, String> {
         Ok(match value {
             toml::Value::Array(items) => Value::Array(items.into_iter().map(json).collect::<Result<_, _>>()?),

@@ -4,6 +4,7 @@ use std::fmt::{self, Write};
 use std::ops::Range;
 use std::path::Path;
 
+use portcullis_verdict::RolloutStep;
 use toml::de::{DeTable, DeValue};
 
 use super::secret::{LITERAL, LITERAL_HINT};
@@ -42,6 +43,8 @@ pub(crate) struct Problem {
     pub(crate) brief: String,
     /// With the line of the file and the way out, for people.
     pub(crate) full: String,
+    /// The step of a change at which it came up.
+    pub(crate) step: RolloutStep,
 }
 
 /// Collects everything that is wrong with a file, so that one run shows all of it.
@@ -64,6 +67,14 @@ impl<'a> Report<'a> {
     pub(crate) fn error(&mut self, at: Vec<Step>, message: impl fmt::Display, hint: &str) {
         let span = self.source.locate(&at);
         self.errors.push(self.source.render("error", span, &message.to_string(), hint, false));
+    }
+
+    /// Adds an error that came up at a later step than reading the file.
+    pub(crate) fn error_at(&mut self, step: RolloutStep, at: Vec<Step>, message: impl fmt::Display, hint: &str) {
+        self.error(at, message, hint);
+        if let Some(problem) = self.errors.last_mut() {
+            problem.step = step;
+        }
     }
 
     /// Adds a warning.
@@ -148,7 +159,7 @@ impl Source<'_> {
         if !hint.is_empty() {
             let _ = writeln!(out, "{:gutter$} = help: {hint}", "");
         }
-        Problem { brief: format!("{place}: {message}"), full: out }
+        Problem { brief: format!("{place}: {message}"), full: out, step: RolloutStep::Configuration }
     }
 }
 

@@ -9,7 +9,7 @@ use portcullis_verdict::{Event, Head, LiveSession, RecordedSession};
 
 pub(crate) use approval::{approval, approvals, change};
 pub(crate) use portcullis_recording::replay::{safe, safe_lines};
-pub(crate) use story::{found, story};
+pub(crate) use story::{found, input, read_in, story};
 
 use crate::time::shown as time;
 

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use portcullis_verdict::{
-    AnswerRecord, ApprovalEvent, CommandEvent, Effects, Event, Facts, FinishEvent, Mode, OpenEvent, RecordingEvent,
-    Relation, StoredEvent, SystemEvent,
+    AnswerRecord, ApprovalEvent, CommandEvent, Effects, Event, Facts, FinishEvent, Input, InputsEvent, Mode, OpenEvent,
+    RecordingEvent, Relation, StoredEvent, SystemEvent,
 };
 
 use super::{quote, safe, time};
@@ -50,6 +50,7 @@ fn told(event: &Event) -> String {
         Event::Approval(approval) => approved(approval),
         Event::Recording(recording) => recorded(recording),
         Event::System(system) => happened(system),
+        Event::Inputs(inputs) => got(inputs),
     }
 }
 
@@ -79,7 +80,7 @@ fn commanded(command: &CommandEvent) -> String {
     if let Some(text) = &command.rewrite {
         quote(&mut out, "ran instead: ", text);
     }
-    let _ = writeln!(out, "  {}", read(&command.facts));
+    let _ = writeln!(out, "  {}", read_in(&command.facts));
     if let Some(reason) = &command.reason {
         let _ = writeln!(out, "  reason given: {}", safe(reason));
     }
@@ -108,7 +109,7 @@ fn answered(out: &mut String, answer: &AnswerRecord) {
 }
 
 /// What the host read in a text: what it can effect, and on what.
-fn read(facts: &Facts) -> String {
+pub(crate) fn read_in(facts: &Facts) -> String {
     let statements = match &facts.sql {
         Ok(statements) => statements,
         Err(why) => return format!("could not be read: {}", safe(why)),
@@ -189,6 +190,31 @@ fn happened(event: &SystemEvent) -> String {
     format!("gateway: {}{by}{detail}\n", safe(what))
 }
 
+fn got(event: &InputsEvent) -> String {
+    let InputsEvent { subject: _, sequence, phase, inputs } = event;
+    let mut out = format!("#{sequence} was decided on inputs ({})\n", safe(phase));
+    for policy in inputs {
+        let got: Vec<String> = policy.inputs.iter().map(input).collect();
+        let _ = writeln!(out, "  {} got {}", safe(&policy.policy), got.join(", "));
+    }
+    out
+}
+
+/// What it was, without what a policy keeps in its state.
+pub(crate) fn input(input: &Input) -> String {
+    let bytes = |bytes: &[u8]| count(bytes.len() as u64, "byte");
+    match input {
+        Input::Clock(ms) => format!("the time {}", time(*ms)),
+        Input::Random(random) => format!("{} of randomness", bytes(random)),
+        Input::Get(Some(value)) => format!("a value of {}", bytes(value)),
+        Input::Get(None) => "no value".into(),
+        Input::Put(Ok(())) => "leave to keep a value".into(),
+        Input::Increment(Ok(sum)) => format!("the sum {sum}"),
+        Input::Put(Err(why)) | Input::Increment(Err(why)) => format!("an error: {}", safe(why)),
+        Input::Truncated => "more that was not kept".into(),
+    }
+}
+
 fn count(number: u64, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
@@ -201,7 +227,7 @@ fn millis(micros: u64) -> String {
 mod tests {
     use std::sync::Arc;
 
-    use portcullis_verdict::{Finding, SqlStatement};
+    use portcullis_verdict::{Finding, PolicyInputs, SqlStatement};
 
     use super::super::tests::subject;
     use super::*;
@@ -274,6 +300,27 @@ mod tests {
                         the policies took 1.2 ms
 2023-11-14 22:13:20Z  #7 done: SELECT 3; 3 rows, 30 bytes, 2 masked cells by hide, hash, 1.5 ms
 ";
+        assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn inputs_are_told_without_what_a_policy_keeps() {
+        let inputs = vec![
+            Input::Clock(1_700_000_000_000),
+            Input::Random(vec![1; 16]),
+            Input::Get(Some(b"s".to_vec())),
+            Input::Get(None),
+            Input::Put(Ok(())),
+            Input::Increment(Ok(5)),
+            Input::Increment(Err("full\x1b".into())),
+            Input::Truncated,
+        ];
+        let inputs = vec![PolicyInputs { policy: "limit".into(), digest: "d".into(), inputs }];
+        let subject = subject("s", "ann", "shop");
+        let told = told(&Event::Inputs(InputsEvent { subject, sequence: 7, phase: "execute".into(), inputs }));
+        let expected = "#7 was decided on inputs (execute)\n  limit got the time 2023-11-14 22:13:20Z, 16 bytes of randomness, \
+                        a value of 1 byte, no value, leave to keep a value, the sum 5, an error: full\\u{1b}, \
+                        more that was not kept\n";
         assert_eq!(told, expected);
     }
 

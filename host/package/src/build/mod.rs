@@ -1,6 +1,12 @@
 //! Building a component from its source, by the tools of its language.
 
+mod c;
+mod go;
+mod javascript;
+mod python;
+mod reactor;
 mod rust;
+mod world;
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -92,14 +98,11 @@ pub fn build(package: &Package, progress: &mut dyn FnMut(&str)) -> Result<Built,
     let source = package.dir.join(&from.source);
     let source = source.canonicalize().map_err(|error| PackageError::Read { file: source, source: error })?;
     let component = match from.language {
+        Language::C => c::component(&source, progress)?,
+        Language::Go => go::component(&source, progress)?,
+        Language::JavaScript => javascript::component(&source, &package.manifest, progress)?,
+        Language::Python => python::component(&source, &package.manifest, progress)?,
         Language::Rust => rust::component(&source, progress)?,
-        other => {
-            let what = format!("this gateway does not build {}", other.as_str());
-            return Err(BuildError::Missing {
-                what,
-                install: "build the component with the language's own tools".into(),
-            });
-        }
     };
     component::check(&component, &package.manifest)?;
     let file = package.component_path();
@@ -120,8 +123,16 @@ struct Tool {
 }
 
 impl Tool {
+    /// Runs it to its end, for what it does and not for what it prints.
+    fn finish(self, progress: &mut dyn FnMut(&str)) -> Result<(), BuildError> {
+        self.run(progress, |stdout| {
+            // Nothing is lost with output that cannot be read, and how it ends tells the rest.
+            let _ = std::io::copy(stdout, &mut std::io::sink());
+        })
+    }
+
     /// Runs it to its end. Both of its streams are read at once, so that neither fills up and stalls it; the lines of its standard error
-    /// are its progress, and the first that begins with `error` says why it failed.
+    /// are its progress, and the first that says `error` tells why it failed.
     fn run<T: Send>(
         self,
         progress: &mut dyn FnMut(&str),
@@ -141,11 +152,13 @@ impl Tool {
             for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
                 let line = String::from_utf8_lossy(&line);
                 let line = line.trim_end();
-                if first_error.is_none() && line.to_ascii_lowercase().starts_with("error") {
+                if first_error.is_none()
+                    && (line.to_ascii_lowercase().starts_with("error") || line.contains(": error: "))
+                {
                     first_error = Some(line.to_owned());
                 }
                 if !line.is_empty() {
-                    last = line.to_owned();
+                    last = line.trim_start().to_owned();
                 }
                 progress(line);
             }
@@ -161,7 +174,6 @@ impl Tool {
 }
 
 /// A directory for what can be made anew from a source: in `CARGO_TARGET_DIR` if that is set, else `build` beside the source.
-#[allow(dead_code, reason = "for the languages that follow")]
 fn work_dir(source: &Path, language: Language) -> PathBuf {
     match target_dir() {
         Some(dir) => {

@@ -48,7 +48,18 @@ impl Judge for FakeJudge {
     }
 
     fn open(&mut self) -> Ruling {
-        Chain::new(0, Phase::Execute, Snapshot::empty()).conclude()
+        let mut chain = Chain::new(0, Phase::Execute, Snapshot::empty());
+        if self.0.principal.name == "mallory" {
+            chain.push(Answer {
+                policy: "p".into(),
+                digest: "00".into(),
+                mode: Mode::Enforce,
+                verdict: Ok(Verdict::Deny("mallory stays out".into())),
+                findings: vec![],
+                inputs: vec![],
+            });
+        }
+        chain.conclude()
     }
 
     fn check(&mut self, command: &Arc<Command>, grants: &[Grant], read: &dyn Fn(&str) -> Arc<Statement>) -> Ruling {
@@ -56,7 +67,14 @@ impl Judge for FakeJudge {
         let findings = vec![Finding { rule: "looked".into(), message: "at it".into() }];
         let verdict = self.answer(command, grants);
         if &*command.statement.text != "unasked" {
-            let answer = Answer { policy: "p".into(), digest: "00".into(), mode: Mode::Enforce, verdict, findings };
+            let answer = Answer {
+                policy: "p".into(),
+                digest: "00".into(),
+                mode: Mode::Enforce,
+                verdict,
+                findings,
+                inputs: vec![],
+            };
             if let Step::Rewrite(text) = chain.push(answer) {
                 chain.rewritten(read(&text));
             }
@@ -111,7 +129,7 @@ impl Judge for FakeJudge {
 fn run(text: &str) -> Result<(), String> {
     let cases = crate::case::parse(Path::new("c.toml"), &format!("[[case]]\nname = \"a\"\n{text}"));
     let [case] = &cases.unwrap()[..] else { panic!("not one case") };
-    run_case(case, &Fake, "p", &|text| Arc::new(Statement::unread(Kind::Sql, text)))
+    run_case(case, &Fake, "p", &|text| Arc::new(Statement::unread(Kind::Sql, text))).outcome
 }
 
 fn passes(text: &str) {

@@ -140,3 +140,6 @@ fn pem(text: &str) -> Result<PublicKey, KeyError> {
         _ => Err(KeyError("this public key is neither for ECDSA P-256 (as an uncompressed point) nor for Ed25519")),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -32,6 +32,11 @@ pub(super) fn judge(signers: &[Signer], digest: &str, bytes: &[u8]) -> Found {
     }
 }
 
+/// What a signature says of the key that it was made with. Nobody has checked that.
+pub fn claimed_key(signature: &[u8]) -> Option<String> {
+    read(signature).map(|(id, _)| minisign_id(id))
+}
+
 /// Four lines: a comment, key and signature, the trusted comment, and the signature over that.
 fn read(bytes: &[u8]) -> Option<([u8; 8], Signature)> {
     let text = std::str::from_utf8(bytes).ok()?;

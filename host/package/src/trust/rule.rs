@@ -58,8 +58,8 @@ impl Rule {
     pub(super) fn unmet(&self, signers: &[Signer], signed: &BTreeSet<&str>) -> Option<Unmet> {
         let has_signed = |name: &&String| signed.contains(name.as_str());
         let count = self.names().filter(has_signed).count();
-        let any = self.any_of.is_empty() || self.any_of.iter().any(|name| has_signed(&name));
-        if any && self.all_of.iter().all(|name| has_signed(&name)) && count >= self.signers_needed() {
+        // More signers than all_of has: so at least one of any_of is among them.
+        if self.all_of.iter().all(|name| has_signed(&name)) && count >= self.signers_needed() {
             return None;
         }
         let expected = |name: &String| {

@@ -9,6 +9,9 @@ use crate::lock::is_digest;
 /// The bytes of a secret key before Base64.
 const BYTES: usize = 158;
 
+/// The bytes of the checksum at their end.
+const CHECKSUM: usize = 32;
+
 /// What both comments begin with is minisign's own habit; its tools show them.
 const ENCRYPTED: &str = "minisign encrypted secret key";
 const UNENCRYPTED: &str = "minisign unencrypted secret key";
@@ -67,6 +70,8 @@ impl SecretKey {
         let sealed = SecretKeyBox::from(text.to_owned());
         // The library would ask on the terminal if it were not given a password.
         let opened = match (&bytes[..4], password) {
+            // minisign itself leaves the checksum of such a key away, which the library refuses.
+            (b"Ed\0\0", _) if bytes.ends_with(&[0; CHECKSUM]) => minisign::SecretKey::from_bytes(&bytes),
             (b"Ed\0\0", _) => sealed.into_unencrypted_secret_key(),
             (b"EdSc", Some(password)) => sealed.into_secret_key(Some(password.expose_secret().into())),
             (b"EdSc", None) => return Err(SecretKeyError::NeedsPassword),
@@ -86,7 +91,10 @@ impl SecretKey {
         if !is_digest(digest) {
             return Err(SecretKeyError::Digest);
         }
-        let signed = minisign::sign(None, &self.0, digest.as_bytes(), None, Some(SIGNATURE)).map_err(failed)?;
+        // With the public key the library checks what it made: a damaged key without a checksum shows here.
+        let public = minisign::PublicKey::from_secret_key(&self.0).map_err(failed)?;
+        let signed =
+            minisign::sign(Some(&public), &self.0, digest.as_bytes(), None, Some(SIGNATURE)).map_err(failed)?;
         Ok(signed.into_string())
     }
 }

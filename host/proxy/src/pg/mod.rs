@@ -100,7 +100,8 @@ async fn open(gate: Arc<Gate>, state: Arc<State>, mut door: Door, known: Known, 
     });
     let judge = parts.decide.judge(&session);
     let (audit, approvals, stats) = (parts.audit.clone(), parts.approvals.clone(), parts.stats.clone());
-    let mut pipeline = Pipeline::new(session.clone(), judge, audit, approvals, stats, parts.record_parameters);
+    let (parameters, inputs) = (parts.record_parameters, parts.record_inputs);
+    let mut pipeline = Pipeline::new(session.clone(), judge, audit, approvals, stats, parameters, inputs);
     let key = cancel_key(known.wish.minor);
     let place = match admit(&gate, &mut pipeline, &key, &known.target).await {
         Ok(place) => place,

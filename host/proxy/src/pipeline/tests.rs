@@ -6,12 +6,15 @@ use std::sync::atomic::Ordering;
 use std::task::Waker;
 
 use portcullis_verdict::{
-    Answer, ApprovalError, Batch, Chain, Credential, Kind, Mode, Phase, Principal, ResultSet, Reuse, RowPlan, Step,
-    Target, Terms, Verdict, Wants,
+    Answer, ApprovalError, Batch, Chain, Credential, Input, Kind, Mode, Phase, Principal, ResultSet, Reuse, RowPlan,
+    Step, Target, Terms, Verdict, Wants,
 };
 use tokio::sync::oneshot;
 
 use super::*;
+
+/// A policy that asked for something before it answered.
+const COUNTER: &str = "counter";
 
 /// What each policy says to one question.
 type Answers = Vec<(&'static str, Verdict)>;
@@ -40,8 +43,9 @@ impl Judge for Script {
         let snapshot = Snapshot::new(asked.len() as u64, Arc::new(()));
         let mut chain = Chain::new(command.sequence, command.phase, snapshot);
         for (policy, verdict) in self.answers.pop_front().expect("this question is scripted") {
+            let inputs = if policy == COUNTER { vec![Input::Increment(Ok(5))] } else { vec![] };
             let (policy, digest) = (policy.into(), "00".into());
-            let answer = Answer { policy, digest, mode: Mode::Enforce, verdict: Ok(verdict), findings: vec![] };
+            let answer = Answer { policy, digest, mode: Mode::Enforce, verdict: Ok(verdict), findings: vec![], inputs };
             if let Step::Rewrite(text) = chain.push(answer) {
                 chain.rewritten(read(&text));
             }
@@ -78,12 +82,16 @@ enum Reply {
 struct Log {
     replies: Mutex<VecDeque<Reply>>,
     events: Mutex<Vec<CommandEvent>>,
+    inputs: Mutex<Vec<InputsEvent>>,
 }
 
 impl AuditSink for Log {
     fn append(&self, event: Event) -> Appended {
-        let Event::Command(event) = event else { panic!("only commands are recorded here") };
-        self.events.lock().unwrap().push(event);
+        match event {
+            Event::Command(event) => self.events.lock().unwrap().push(event),
+            Event::Inputs(event) => self.inputs.lock().unwrap().push(event),
+            other => panic!("only commands are recorded here: {other:?}"),
+        }
         match self.replies.lock().unwrap().pop_front() {
             None => Appended::Done(Receipt::accepted()),
             Some(Reply::Fails) => Appended::Failed(AuditError::Write("full".into())),
@@ -139,7 +147,7 @@ impl Rig {
             reason: None,
         };
         let stats = Arc::new(Stats::default());
-        let pipeline = Pipeline::new(Arc::new(session), judge, Some(log.clone()), desk.clone(), stats, false);
+        let pipeline = Pipeline::new(Arc::new(session), judge, Some(log.clone()), desk.clone(), stats, false, true);
         Self { pipeline, asked, log, desk }
     }
 
@@ -259,6 +267,54 @@ fn a_command_waits_until_its_record_is_durable() {
     let Decision::Go(go) = rig.ready(&mut waiting) else { panic!("it does not go") };
     assert_eq!((go.permit.sequence(), go.rewrite.map(|s| s.text.to_string())), (7, Some("select 2".into())));
     assert_eq!(rig.counts(), [1, 0, 0, 0]);
+}
+
+#[test]
+fn what_a_decision_rests_on_is_recorded_with_it() {
+    let mut rig = Rig::new([vec![("a", Verdict::Allow), (COUNTER, Verdict::Allow)]]);
+    assert_eq!(show(&rig.decide()), "go 7");
+    let recorded = rig.log.inputs.lock().unwrap();
+    let [InputsEvent { sequence: 7, phase, inputs, .. }] = recorded.as_slice() else { panic!("{recorded:?}") };
+    let [PolicyInputs { policy, digest, inputs }] = inputs.as_slice() else { panic!("{inputs:?}") };
+    assert_eq!((&**phase, &**policy, &**digest), ("execute", COUNTER, "00"));
+    assert_eq!(inputs, &[Input::Increment(Ok(5))]);
+}
+
+#[test]
+fn nothing_is_recorded_beside_a_decision_that_rests_on_nothing_or_where_it_is_not_wanted() {
+    let mut rig = Rig::new([vec![("a", Verdict::Allow)], vec![(COUNTER, Verdict::Allow)]]);
+    assert_eq!(show(&rig.decide()), "go 7");
+    rig.pipeline.record_inputs = false;
+    assert_eq!(show(&rig.decide()), "go 7");
+    assert_eq!((rig.log.events.lock().unwrap().len(), rig.log.inputs.lock().unwrap().len()), (2, 0));
+}
+
+#[test]
+fn a_command_waits_for_what_its_decision_rests_on_too() {
+    for first in [true, false] {
+        let mut rig = Rig::new([vec![(COUNTER, Verdict::Allow)]]);
+        let (decision, decided) = oneshot::channel();
+        let (inputs, kept) = oneshot::channel();
+        rig.audit(Reply::Later(decided));
+        rig.audit(Reply::Later(kept));
+        let mut waiting = rig.waits();
+        let [one, other] = if first { [decision, inputs] } else { [inputs, decision] };
+        one.send(()).unwrap();
+        assert!(rig.poll(&mut waiting).is_pending(), "one of the two is not there yet");
+        other.send(()).unwrap();
+        assert_eq!(show(&rig.ready(&mut waiting)), "go 7");
+    }
+    let mut rig = Rig::new([vec![(COUNTER, Verdict::Allow)]]);
+    let (disk, durable) = oneshot::channel();
+    rig.audit(Reply::Later(durable));
+    rig.audit(Reply::Fails);
+    assert_eq!(show(&rig.decide()), UNRECORDED);
+    assert!(disk.is_closed());
+    // What could not be decided on has no inputs.
+    let mut rig = Rig::new([vec![(COUNTER, Verdict::Allow)]]);
+    rig.audit(Reply::Fails);
+    assert_eq!(show(&rig.decide()), UNRECORDED);
+    assert!(rig.log.inputs.lock().unwrap().is_empty());
 }
 
 #[test]

@@ -1,8 +1,8 @@
 use std::sync::Arc;
 
 use portcullis_verdict::{
-    AnswerRecord, ApprovalEvent, ColumnRef, CommandEvent, Effects, Facts, Finding, FinishEvent, Mode, OpenEvent,
-    RecordingEvent, Relation, SqlStatement, Subject, SystemEvent,
+    AnswerRecord, ApprovalEvent, ColumnRef, CommandEvent, Effects, Facts, Finding, FinishEvent, Input, InputsEvent,
+    Mode, OpenEvent, PolicyInputs, RecordingEvent, Relation, SqlStatement, Subject, SystemEvent,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -120,7 +120,27 @@ fn other_event() -> impl Strategy<Value = Event> {
     );
     let system =
         (".*", ".*", ".*").prop_map(|(what, by, detail)| Event::System(SystemEvent { what: what.into(), by, detail }));
-    prop_oneof![close, approval, recording, system]
+    let inputs = (any_subject(), any::<u64>(), ".*", vec((shared(), shared(), vec(input(), 0..4)), 0..3)).prop_map(
+        |(subject, sequence, phase, policies)| {
+            let inputs = policies.into_iter().map(|(policy, digest, inputs)| PolicyInputs { policy, digest, inputs });
+            Event::Inputs(InputsEvent { subject, sequence, phase: phase.into(), inputs: inputs.collect() })
+        },
+    );
+    prop_oneof![close, approval, recording, system, inputs]
+}
+
+fn input() -> impl Strategy<Value = Input> {
+    let bytes = || vec(any::<u8>(), 0..9);
+    let done = prop_oneof![Just(Ok(())), ".*".prop_map(Err)];
+    let sum = prop_oneof![any::<i64>().prop_map(Ok), ".*".prop_map(Err)];
+    prop_oneof![
+        any::<u64>().prop_map(Input::Clock),
+        bytes().prop_map(Input::Random),
+        option::of(bytes()).prop_map(Input::Get),
+        done.prop_map(Input::Put),
+        sum.prop_map(Input::Increment),
+        Just(Input::Truncated),
+    ]
 }
 
 fn any_event() -> impl Strategy<Value = Event> {
@@ -228,7 +248,8 @@ fn the_encoding_stays_as_it_is() {
         detail: String::new(),
     });
     let system = Event::System(SystemEvent { what: "reload".into(), by: "olga".into(), detail: "d".into() });
-    let events = [opening("s"), command("s", 2), finish("s", 2), closing("s"), approval, recording, system];
+    let events =
+        [opening("s"), command("s", 2), finish("s", 2), closing("s"), approval, recording, system, golden_inputs()];
     let encoded = events.map(|event| {
         let unpacked = unpack(1, &block(1, &[event])).unwrap();
         hex(unpacked.encoded().next().unwrap().unwrap().bytes)
@@ -238,7 +259,23 @@ fn the_encoding_stays_as_it_is() {
     assert_eq!(header, GOLDEN_HEADER);
 }
 
-const GOLDEN_EVENTS: [&str; 7] = [
+fn golden_inputs() -> Event {
+    let inputs = vec![
+        Input::Clock(300),
+        Input::Random(vec![0xaa, 0xbb]),
+        Input::Get(None),
+        Input::Get(Some(vec![0xcc])),
+        Input::Put(Ok(())),
+        Input::Put(Err("no".into())),
+        Input::Increment(Ok(-1)),
+        Input::Increment(Err("no".into())),
+        Input::Truncated,
+    ];
+    let inputs = vec![PolicyInputs { policy: "p".into(), digest: "d".into(), inputs }];
+    Event::Inputs(InputsEvent { subject: subject("s"), sequence: 2, phase: "execute".into(), inputs })
+}
+
+const GOLDEN_EVENTS: [&str; 8] = [
     "ac0200017303616e6e066f726465727308706f73746772657301036465760d736372616d2d7368612d3235360e3132372e302e302e313a353030300000",
     "ac0201017303616e6e066f7264657273020373716c07657865637574650873656c6563742031000266310001000653454c4543540100000000000005616c6c6f7700000007",
     "ac0202017303616e6e066f7264657273020853454c4543542031010b0000ac0200",
@@ -246,5 +283,6 @@ const GOLDEN_EVENTS: [&str; 7] = [
     "ac0204017303616e6e066f726465727302026b370664656e69656403626f62026e6f03617069",
     "ac0205017303616e6e066f726465727305656e6465640166ac020261620300",
     "ac02060672656c6f6164046f6c67610164",
+    "ac0207017303616e6e066f726465727302076578656375746501017001640900ac020102aabb0200020101cc03000301026e6f0400010401026e6f05",
 ];
 const GOLDEN_HEADER: &str = "0201000000000000012c000000000000012c7cd7777159d1d7d9190f110db5ea9023b14e34b91760214278f67a8089f61eff000000207cd7777159d1d7d9";

@@ -149,6 +149,12 @@ fn capability(behaviour: &str, c: &Command) -> Result<Verdict, Error> {
         "clock" => deny(format!("{}", clock::now_ms() > 1_600_000_000_000)),
         "random" => deny(format!("{} {}", random::bytes(4096).len(), random::bytes(16) != random::bytes(16))),
         "random-huge" => deny(format!("{}", random::bytes(4097).len())),
+        "inputs" => deny(inputs()),
+        "inputs-and-trap" => {
+            inputs();
+            std::process::abort()
+        }
+        "inputs-flood" => deny(format!("{}", (0..300).map(|_| random::bytes(1024).len()).sum::<usize>())),
         "state-count" => deny(format!("{:?}", state::increment("n", 1, 60))),
         "state-peek" => deny(format!("{:?}", state::get("n"))),
         "state-bounds" => deny(state_bounds()),
@@ -166,6 +172,14 @@ fn capability(behaviour: &str, c: &Command) -> Result<Verdict, Error> {
         "detect-unknown" => deny(format!("{}", detect::scan(&["dna".into()], &[], b"").len())),
         _ => allow(),
     })
+}
+
+/// One of everything that capabilities give.
+fn inputs() -> String {
+    let (clock, random) = (clock::now_ms(), random::bytes(4));
+    let (none, counted) = (state::get("none"), state::increment("n", 1, 60));
+    let (put, got) = (state::put("k", &random, 60), state::get("k"));
+    format!("{clock} {random:?} {none:?} {counted:?} {put:?} {got:?} {:?}", state::increment("k", 1, 60))
 }
 
 fn state_bounds() -> String {

@@ -81,7 +81,7 @@ impl Judge for Script {
 
 fn told(verdict: Verdict) -> Told {
     let (policy, digest) = ("a".into(), "00".into());
-    Told { policy, digest, mode: Mode::Enforce, verdict: Ok(verdict), findings: vec![] }
+    Told { policy, digest, mode: Mode::Enforce, verdict: Ok(verdict), findings: vec![], inputs: vec![] }
 }
 
 /// What was recorded and what became of the recording, in order.
@@ -369,6 +369,7 @@ impl Rig {
             Arc::new(Desk { stays_open }),
             Arc::default(),
             false,
+            true,
         );
         let place = registry.join(&info, b"key".to_vec(), record, 1).unwrap_or_else(|fault| panic!("{fault:?}"));
         let ((client, near_client), (near_server, server)) = (pair().await, pair().await);

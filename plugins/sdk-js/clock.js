@@ -1,0 +1,3 @@
+import * as host from "#host/clock";
+
+export const nowMs = () => Number(host.nowMs());

@@ -1,0 +1,3 @@
+import { memory } from "../memory.js";
+
+export const nowMs = () => BigInt(memory.nowMs);

@@ -1,0 +1,116 @@
+//! The example policies in each language: their own tests, their components, and the SDKs' tests.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+use portcullis_tests::guest_rust;
+use portcullis_tests::languages::{c, go, javascript, python};
+use portcullis_tests::place::{artifacts, portcullis, root};
+
+use crate::steps::show;
+
+/// The examples of each language.
+const PACKAGES: [&str; 2] = ["no-mass-delete", "mask-emails"];
+
+/// A language that policies are written in.
+struct Language {
+    name: &'static str,
+    /// Where its tools are.
+    tools: fn() -> Option<PathBuf>,
+    /// The command that runs the tests of a package in its directory.
+    test: &'static [&'static str],
+    /// The directory of its SDK below `plugins`, and the command that runs its tests; Rust's are run with the plugins.
+    sdk: Option<(&'static str, &'static [&'static str])>,
+}
+
+const LANGUAGES: [Language; 5] = [
+    Language {
+        name: "rust",
+        tools: || None,
+        test: &["cargo", "test", "--quiet", "--locked"],
+        sdk: None,
+    },
+    Language {
+        name: "go",
+        tools: go::path,
+        test: &["go", "test", "./..."],
+        sdk: Some(("sdk-go", &["go", "test", "./..."])),
+    },
+    Language {
+        name: "javascript",
+        tools: javascript::path,
+        test: &["node", "--test"],
+        sdk: Some(("sdk-js", &["node", "--test", "tests/"])),
+    },
+    Language {
+        name: "python",
+        tools: python::path,
+        test: &["python", "-m", "pytest", "-q"],
+        sdk: Some(("sdk-python", &["python", "-m", "pytest", "-q"])),
+    },
+    Language {
+        name: "c",
+        tools: c::path,
+        test: &["make", "test"],
+        sdk: Some(("sdk-c", &["make", "test"])),
+    },
+];
+
+/// Installs what the languages need.
+pub(crate) fn install() -> Result<()> {
+    go::install()?;
+    c::install()?;
+    python::install()?;
+    javascript::install()
+}
+
+/// Builds the components of the examples with the gateway's own command.
+pub(crate) fn build(profile: &str) -> Result<()> {
+    for language in &LANGUAGES {
+        let mut build = Command::new(portcullis(profile)?);
+        build.args(["policy", "build"]).args(PACKAGES.map(|name| root().join(dir(language, name))));
+        build.env("PATH", path(language)?).envs(guest_rust::environment()?);
+        show(&format!("build of the examples in {}", language.name), &mut build)?;
+    }
+    Ok(())
+}
+
+/// Runs the tests of the examples and of the SDKs in their own languages.
+pub(crate) fn test() -> Result<()> {
+    for language in &LANGUAGES {
+        let path = path(language)?;
+        let run = |what: String, dir: PathBuf, line: &[&str]| {
+            let Some((program, arguments)) = line.split_first() else { return Ok(()) };
+            // A shell finds the program in the PATH that it is given, and not in ours.
+            let mut test = Command::new("/usr/bin/env");
+            test.arg("-C").arg(&dir).arg(program).args(arguments).env("PATH", &path);
+            test.env("CARGO_TARGET_DIR", artifacts("plugins"));
+            show(&what, &mut test)
+        };
+        for name in PACKAGES {
+            run(format!("tests of {name} in {}", language.name), root().join(dir(language, name)), language.test)?;
+        }
+        if let Some((dir, line)) = language.sdk {
+            run(format!("tests of the SDK for {}", language.name), root().join("plugins").join(dir), line)?;
+        }
+    }
+    Ok(())
+}
+
+/// The directories of all examples.
+pub(crate) fn packages() -> Vec<String> {
+    LANGUAGES.iter().flat_map(|language| PACKAGES.map(|name| dir(language, name))).collect()
+}
+
+fn dir(language: &Language, name: &str) -> String {
+    format!("examples/write-a-policy/{}/{name}", language.name)
+}
+
+/// The PATH with the language's tools before all others.
+fn path(language: &Language) -> Result<OsString> {
+    let ours = std::env::var_os("PATH").unwrap_or_default();
+    let paths = (language.tools)().into_iter().chain(std::env::split_paths(&ours));
+    std::env::join_paths(paths).context("a directory in PATH cannot be there")
+}
