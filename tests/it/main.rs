@@ -17,6 +17,7 @@ mod logins;
 mod policies;
 mod protocol;
 mod recordings;
+mod replay;
 mod rollout;
 mod secrets;
 mod support;

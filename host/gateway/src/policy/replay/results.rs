@@ -356,7 +356,7 @@ fn column(column: &RecordedColumn) -> Column {
 }
 
 /// The values of recorded rows; none where they are not of so many columns.
-fn rows(mut data: &[u8], columns: usize) -> Option<Vec<Vec<Option<&[u8]>>>> {
+pub(super) fn rows(mut data: &[u8], columns: usize) -> Option<Vec<Vec<Option<&[u8]>>>> {
     let mut rows = Vec::new();
     while !data.is_empty() {
         let count = u16::from_be_bytes(*take(&mut data)?);
