@@ -176,17 +176,31 @@ fn a_tag_that_moves_is_followed_if_it_is_signed_and_no_step_back() {
     let polled = fs::read_to_string(gateway.data().join("polled.lock")).unwrap();
     assert!(polled.contains("1.2.0"), "{polled}");
     // An older one and one that nobody signed are told and not taken, and a restart holds to what was pinned.
-    for (version, table, key, reason) in [("1.1.0", "orders", true, "older"), ("1.3.0", "orders", false, "platform")] {
-        push(version, table, key);
+    for (version, key, refusals) in [("1.1.0", true, 1), ("1.3.0", false, 2)] {
+        push(version, "orders", key);
         until("it is refused", Duration::from_secs(60), || {
-            let status = gateway.ask("olga", &["policy", "status"])?;
-            ensure!(status.contains("at the step `verify`") && status.contains(reason), "{status}");
+            let metrics = gateway.http("/metrics", Some("olga"))?;
+            ensure!(metrics.contains(&format!("portcullis_policy_changes_refused_total {refusals}\n")), "{metrics}");
             Ok(())
         })
         .unwrap();
+        let status = gateway.ask("olga", &["policy", "status"]).unwrap();
+        assert!(status.contains("at the step `verify`") && status.contains(&source), "{status}");
         assert!(denial(&gateway, "customers").contains("customers is out of reach"));
     }
     gateway.restart().unwrap();
+    assert!(denial(&gateway, "customers").contains("customers is out of reach"));
+    // What was refused is taken when it is signed, though the tag does not move.
+    done(policy(&dir, &["sign", &source, "--key", "key"]));
+    until("the signed version is in force", Duration::from_secs(60), || {
+        ensure!(denial(&gateway, "orders").contains("orders is out of reach"), "not yet");
+        Ok(())
+    })
+    .unwrap();
+    // Whoever changes the lock has the last word.
+    push("1.0.0", "customers", true);
+    done(policy(&dir, &["lock", "--update", "guard"]));
+    done(gateway.reload().unwrap());
     assert!(denial(&gateway, "customers").contains("customers is out of reach"));
 }
 

@@ -4,10 +4,10 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Context as _, Result};
-use portcullis_tests::guest_rust;
+use anyhow::{Context as _, Result, ensure};
 use portcullis_tests::languages::{c, go, javascript, python};
 use portcullis_tests::place::{artifacts, portcullis, root};
+use portcullis_tests::{guest_rust, nothing_may_be_missing};
 
 use crate::steps::show;
 
@@ -68,7 +68,16 @@ pub(crate) fn install() -> Result<()> {
 
 /// Builds the components of the examples with the gateway's own command.
 pub(crate) fn build(profile: &str) -> Result<()> {
-    for language in &LANGUAGES {
+    for language in available()? {
+        if language.name == "javascript" {
+            for name in PACKAGES {
+                // Links the SDK into the package; nothing is fetched for that.
+                let mut link = Command::new("npm");
+                link.args(["install", "--silent", "--omit=dev", "--offline", "--no-package-lock", "--no-audit", "--no-fund"]);
+                link.arg("--prefix").arg(root().join(dir(language, name)));
+                show(&format!("the SDK for {name}"), &mut link)?;
+            }
+        }
         let mut build = Command::new(portcullis(profile)?);
         build.args(["policy", "build"]).args(PACKAGES.map(|name| root().join(dir(language, name))));
         build.env("PATH", path(language)?).envs(guest_rust::environment()?);
@@ -79,7 +88,7 @@ pub(crate) fn build(profile: &str) -> Result<()> {
 
 /// Runs the tests of the examples and of the SDKs in their own languages.
 pub(crate) fn test() -> Result<()> {
-    for language in &LANGUAGES {
+    for language in available()? {
         let path = path(language)?;
         let run = |what: String, dir: PathBuf, line: &[&str]| {
             let Some((program, arguments)) = line.split_first() else { return Ok(()) };
@@ -99,9 +108,21 @@ pub(crate) fn test() -> Result<()> {
     Ok(())
 }
 
-/// The directories of all examples.
-pub(crate) fn packages() -> Vec<String> {
-    LANGUAGES.iter().flat_map(|language| PACKAGES.map(|name| dir(language, name))).collect()
+/// The directories of the examples that are built here.
+pub(crate) fn packages() -> Result<Vec<String>> {
+    Ok(available()?.into_iter().flat_map(|language| PACKAGES.map(|name| dir(language, name))).collect())
+}
+
+/// The languages whose tools are here.
+fn available() -> Result<Vec<&'static Language>> {
+    let (there, missing): (Vec<_>, Vec<_>) =
+        LANGUAGES.iter().partition(|language| language.name == "rust" || (language.tools)().is_some());
+    let names = missing.iter().map(|language| language.name).collect::<Vec<_>>().join(", ");
+    ensure!(missing.is_empty() || !nothing_may_be_missing(), "the tools for policies in {names} are missing");
+    if !missing.is_empty() {
+        eprintln!("warning: without the tools for {names} their examples are not built");
+    }
+    Ok(there)
 }
 
 fn dir(language: &Language, name: &str) -> String {

@@ -41,7 +41,7 @@ pub(crate) fn test() -> Result<()> {
     show("tests of the plugins", &mut native("test", &["--workspace", "--locked"]))?;
     languages::test()?;
     let mut cases = Command::new(portcullis("debug")?);
-    cases.args(["policy", "test"]).args(packages()).args(languages::packages());
+    cases.args(["policy", "test"]).args(packages()).args(languages::packages()?);
     show("cases of the packages", &mut cases)
 }
 

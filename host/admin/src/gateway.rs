@@ -80,7 +80,7 @@ pub(crate) async fn readiness(State(app): Shared, headers: HeaderMap) -> Answer 
         let reason = draining.then(|| "the gateway drains: it takes no new sessions".to_owned());
         body.reasons = Some(reason.into_iter().collect());
         body.held_closed = Some(held);
-        body.last_refusal = Some(app.services.policies.last_refusal());
+        body.last_refusal = Some(app.services.rollout.refusal().map(|refusal| refusal.reason));
     }
     let status = if draining { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
     Ok((status, Json(body)).into_response())

@@ -58,7 +58,7 @@ fn count(registry: &mut Registry, stats: &Stats) {
 fn count_policies(registry: &mut Registry, services: &Services) {
     let generation = ConstGauge::new(services.policies.generation());
     registry.register("policy_generation", "How often the set of policies was swapped", generation);
-    let refused = ConstGauge::new(u64::from(services.policies.last_refusal().is_some()));
+    let refused = ConstGauge::new(u64::from(services.rollout.refusal().is_some()));
     registry.register("policy_refused", "1 while the newest configuration is refused", refused);
     let counts = services.rollout.counts();
     let mut counter = |name: &str, help: &str, value| registry.register(name, help, ConstCounter::new(value));

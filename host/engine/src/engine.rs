@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
@@ -80,14 +80,8 @@ pub(crate) struct Inner {
     pub(crate) runtime: Runtime,
     pub(crate) shared: Arc<Shared>,
     pub(crate) current: ArcSwap<Installed>,
-    /// Why the newest configuration was refused. Its lock also orders swaps.
-    refusal: Mutex<Option<String>>,
-}
-
-impl Inner {
-    fn refusal(&self) -> MutexGuard<'_, Option<String>> {
-        self.refusal.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+    /// Orders swaps.
+    swapping: Mutex<()>,
 }
 
 impl Engine {
@@ -111,7 +105,7 @@ impl Engine {
                 generation: 0,
                 set: PolicySet { policies: Vec::new(), chains: HashMap::new(), canaries: Canaries::default() },
             }),
-            refusal: Mutex::default(),
+            swapping: Mutex::default(),
         };
         Ok(Arc::new(Self { inner: Arc::new(inner) }))
     }
@@ -175,10 +169,9 @@ impl Engine {
 
     /// Puts a set in force and returns its generation. What the set before it decided is finished by that one.
     pub fn swap(&self, set: PolicySet) -> u64 {
-        let mut refusal = self.inner.refusal();
+        let _one_at_a_time = self.inner.swapping.lock().unwrap_or_else(PoisonError::into_inner);
         let generation = self.inner.current.load().generation + 1;
         self.inner.current.store(Arc::new(Installed { generation, set }));
-        *refusal = None;
         generation
     }
 
@@ -186,11 +179,6 @@ impl Engine {
     /// ([`EngineOptions::max_instances`]), and it changes nothing that sessions see.
     pub fn rehearsal(&self, session: &Arc<Session>) -> Rehearsal {
         Rehearsal::new(self.inner.clone(), session.clone())
-    }
-
-    /// Remembers why the newest configuration was refused, until the next swap.
-    pub fn refuse(&self, why: String) {
-        *self.inner.refusal() = Some(why);
     }
 
     /// How many instances live now, over all sessions.
@@ -271,9 +259,5 @@ impl Policies for Engine {
 
     fn generation(&self) -> u64 {
         self.inner.current.load().generation
-    }
-
-    fn last_refusal(&self) -> Option<String> {
-        self.inner.refusal().clone()
     }
 }

@@ -140,8 +140,7 @@ impl Packages {
             .digest
             .parse()
             .map_err(|error: portcullis_registry::BadDigest| Unfit::resolve(error.to_string(), ""))?;
-        let pulled = self.fetch(reference, &digest)?;
-        let signers = self.verify(reference, &pulled)?;
+        let (pulled, signers) = self.fetch(reference, &digest)?;
         let version = &pulled.artifact.policy().package.version;
         if *version != locked.version.to_string() {
             let reason = format!("{LOCK} pins version {} of {source}, and the package says {version}", locked.version);
@@ -151,18 +150,32 @@ impl Packages {
         Ok(Found { package, digest: Some(digest), signers, _unpacked: Some(dir) })
     }
 
-    /// From what is kept, else from the registry, in which case it is kept.
-    fn fetch(&self, reference: &Reference, digest: &Digest) -> Result<Pulled, Unfit> {
+    /// From what is kept, else from the registry, and kept then; with those who signed it, of those who had to. What was kept before it was
+    /// signed gets its signatures from the registry.
+    fn fetch(&self, reference: &Reference, digest: &Digest) -> Result<(Pulled, Vec<String>), Unfit> {
         let failed = |error: anyhow::Error| Unfit::resolve(reasons(&error), "");
-        if let Some(store) = self.kept().map_err(failed)?.filter(|store| store.contains(digest)) {
-            return store.get(digest).map_err(|error| {
+        let store = self.kept().map_err(failed)?.filter(|store| store.contains(digest));
+        let kept = store.map(|store| {
+            store.get(digest).map_err(|error| {
                 let hint = format!("remove {} to have it fetched again", self.store.display());
                 Unfit::verify(reasons(&error.into()), &hint)
-            });
-        }
-        let pulled = self.pull(reference, Some(digest)).map_err(failed)?;
+            })
+        });
+        let unsigned = match kept.transpose()? {
+            Some(kept) => match self.verify(reference, &kept) {
+                Ok(signers) => return Ok((kept, signers)),
+                Err(unfit) => Some(unfit),
+            },
+            None => None,
+        };
+        let pulled = match (self.pull(reference, Some(digest)), unsigned) {
+            (Ok(pulled), _) => pulled,
+            (Err(_), Some(unfit)) => return Err(unfit),
+            (Err(error), None) => return Err(failed(error)),
+        };
+        let signers = self.verify(reference, &pulled)?;
         self.keep(&pulled, None).map_err(failed)?;
-        Ok(pulled)
+        Ok((pulled, signers))
     }
 
     /// Pulls a package with its signatures from its registry.
@@ -250,22 +263,32 @@ pub(crate) fn reference(source: &str) -> Result<Option<Reference>, String> {
     }
 }
 
-/// The lock file beside the configuration, with what polling has pinned since. A pin of polling counts as long as the lock file does not pin a
-/// newer version.
-pub(crate) fn locks(base: &Path, data_dir: &Path) -> Result<Lock, String> {
+/// The lock file beside the configuration, with what polling of these sources has pinned since. A pin of polling rests on the one of the lock
+/// file that it came after: whoever changes that one has the last word.
+pub(crate) fn locks<'a>(base: &Path, data_dir: &Path, polled: impl Iterator<Item = &'a str>) -> Result<Lock, String> {
     let read = |path: PathBuf| Lock::read(&path).map_err(|error| error.to_string());
-    let (mut lock, polled) = (read(base.join(LOCK))?, read(data_dir.join(POLLED))?);
-    let newer: Vec<_> = polled
-        .iter()
-        .filter(|(source, now)| {
-            lock.get(source).is_some_and(|first| first.version.cmp_precedence(&now.version).is_le())
-        })
-        .map(|(source, now)| (source.to_owned(), now.version.to_string(), now.digest.clone()))
-        .collect();
-    for (source, version, digest) in newer {
-        lock.set(&source, &version, &digest).map_err(|error| error.to_string())?;
+    let (mut lock, since) = (read(base.join(LOCK))?, read(data_dir.join(POLLED))?);
+    for source in polled {
+        let Some(newer) = lock.get(source).and_then(|first| since.get(&resting(source, &first.digest))) else { continue };
+        lock.set(source, &newer.version.to_string(), &newer.digest).map_err(|error| error.to_string())?;
     }
     Ok(lock)
+}
+
+/// Pins what a tag means now, on top of what the lock file pins.
+pub(crate) fn pin(base: &Path, data_dir: &Path, source: &str, version: &str, digest: &str) -> anyhow::Result<()> {
+    let (lock, path) = (Lock::read(&base.join(LOCK))?, data_dir.join(POLLED));
+    let first = lock.get(source).with_context(|| format!("{LOCK} does not pin {source} any more"))?;
+    let mut polled = Lock::read(&path)?;
+    let is_current = |entry: &str| lock.iter().any(|(source, first)| entry == resting(source, &first.digest));
+    polled.retain(|entry, _| is_current(entry));
+    polled.set(&resting(source, &first.digest), version, digest)?;
+    Ok(polled.write(&path)?)
+}
+
+/// The name of a pin that came after another.
+fn resting(source: &str, first: &str) -> String {
+    format!("{source}@{first}")
 }
 
 /// Runs a future to its end on this thread, which drives no others.

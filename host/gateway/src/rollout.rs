@@ -55,13 +55,12 @@ impl Rollouts {
         let next = configured.iter().map(|bound| {
             let configured = Arc::new(bound.clone());
             let policy = match policies.get(&bound.spec.name) {
-                Some(known) if same(&known.configured, bound) => Policy {
-                    now: if same(&known.now, bound) { configured.clone() } else { known.now.clone() },
-                    configured,
-                    ..known.clone()
-                },
+                Some(known) if same(&known.now, bound) => {
+                    Policy { now: configured.clone(), configured, ..known.clone() }
+                }
+                Some(known) if same(&known.configured, bound) => Policy { configured, ..known.clone() },
                 known => {
-                    let before = known.map(|known| known.now.clone()).filter(|before| !same(before, bound));
+                    let before = known.map(|known| known.now.clone());
                     Policy { now: configured.clone(), since_ms: now_ms(), before, configured }
                 }
             };
@@ -77,6 +76,12 @@ impl Rollouts {
             let names: Vec<_> = next.keys().map(String::as_str).collect();
             return Err(format!("there is no policy `{policy}` in force; there are: {}", names.join(", ")));
         };
+        if !same(&taken.now, &taken.configured) {
+            let version = &taken.now.version;
+            return Err(format!(
+                "`{policy}` is rolled back to {version} already; change its package or settings to put another version in force"
+            ));
+        }
         let Some(before) = taken.before.take() else {
             return Err(format!("nothing else was in force for `{policy}` since the gateway started"));
         };
@@ -123,6 +128,7 @@ impl Rollouts {
     /// Takes note that a policy was taken back.
     pub(crate) fn rolled_back(&self, next: Next) {
         *lock(&self.policies) = next.0;
+        *lock(&self.refusal) = None;
         lock(&self.counts).rolled_back += 1;
     }
 

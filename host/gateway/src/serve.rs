@@ -23,11 +23,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch::Receiver;
 
 use crate::config::{self, Certificate, Durability, File, Loaded, OnFailure, OnLimit, Recordings, Refused};
-use crate::packages::{self, POLLED};
+use crate::packages;
 use crate::rollout::{Next, Rollouts};
 use crate::show::reasons;
 use crate::watch::Watch;
-use crate::{admin, keys, log, summary};
+use crate::{admin, keys, log, policy, summary};
 
 /// The longest that a stop waits for deliveries to come to the end of the log.
 const CATCH_UP: Duration = Duration::from_secs(2);
@@ -43,9 +43,9 @@ const MIB: u64 = 1 << 20;
 /// `portcullis check`: everything that `serve` does before it serves.
 pub(crate) fn check(path: &Path) -> anyhow::Result<()> {
     let loaded = config::load(path, &mut BTreeSet::new())?;
-    // The key matters to no check, and the compiled code to nobody.
-    let engine = Engine::new(options(&loaded, None, HashKey::new(&[0; 32])))?;
-    ready(&engine, &Rollouts::default(), &loaded, None)?;
+    // The key matters to no check. Compiled code is kept with that of the other commands: the gateway's own directory may be another user's.
+    let engine = Engine::new(options(&loaded, policy::compiled(), HashKey::new(&[0; 32])))?;
+    ready(&engine, &Rollouts::default(), &loaded, policy::compiled())?;
     keys::check_data_dir(&loaded.data_dir)?;
     loaded.warnings.iter().for_each(|warning| eprintln!("{}", warning.full));
     print!("{}", summary::summary(&loaded));
@@ -62,7 +62,10 @@ pub(crate) fn serve(path: &Path) -> anyhow::Result<()> {
     warn(&loaded);
     keys::data_dir(&loaded.data_dir)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(run(path.to_owned(), loaded, watch))
+    let served = runtime.block_on(run(path.to_owned(), loaded, watch));
+    // A registry may still be asked: nobody waits for that.
+    runtime.shutdown_background();
+    served
 }
 
 async fn run(path: PathBuf, mut loaded: Loaded, watch: Watch) -> anyhow::Result<()> {
@@ -111,6 +114,7 @@ async fn run(path: PathBuf, mut loaded: Loaded, watch: Watch) -> anyhow::Result<
         tokens,
         running,
         watch,
+        changing: Mutex::default(),
         audit,
     };
     let gateway = Arc::new(gateway);
@@ -348,8 +352,9 @@ pub(crate) struct Gateway {
     tokens: Tokens,
     /// The configuration that the gateway was started with.
     pub(crate) running: File,
-    /// Its lock also orders changes.
     watch: Mutex<Watch>,
+    /// Held while a set of policies is made ready and put in force.
+    changing: Mutex<()>,
     audit: Arc<Store>,
 }
 
@@ -362,27 +367,37 @@ impl Gateway {
 
     /// The same with other pins than the lock files have. `seal` is the last step before the change is in force.
     fn change(&self, pins: &Lock, seal: impl FnOnce() -> Result<(), String>) -> Result<u64, String> {
-        let mut watch = lock(&self.watch);
-        let (before, mut files) = (watch.before(), BTreeSet::new());
-        let read = config::load_with(&self.path, pins, &mut files);
-        watch.after(before, &files);
-        let outcome = read.and_then(|loaded| {
-            let (set, next) = ready(&self.engine, &self.rollouts, &loaded, Some(self.data_dir.join("compiled")))?;
-            Ok((loaded, set, next))
-        });
-        let outcome = outcome.map_err(|refused| (refused.step(), refused.brief()));
-        let sealed = outcome.and_then(|ready| seal().map(|()| ready).map_err(|why| (RolloutStep::Resolve, why)));
-        let applied = sealed.map(|(loaded, set, next)| self.put_in_force(set, next, loaded));
-        applied.map_err(|(step, why)| {
+        self.attempt(pins, seal).map_err(|(step, why)| {
             self.refuse(step, &why);
             why
         })
     }
 
+    /// Puts the configuration in force, or says at which step it failed and why.
+    fn attempt(
+        &self,
+        pins: &Lock,
+        seal: impl FnOnce() -> Result<(), String>,
+    ) -> Result<u64, (RolloutStep, String)> {
+        let mut watch = lock(&self.watch);
+        let (before, mut files) = (watch.before(), BTreeSet::new());
+        let read = config::load_with(&self.path, pins, &mut files);
+        watch.after(before, &files);
+        // In the order of reading. Registries may have taken their time, for which nobody who wants to go back waits.
+        let _one_at_a_time = lock(&self.changing);
+        drop(watch);
+        let outcome = read.and_then(|loaded| {
+            let (set, next) = ready(&self.engine, &self.rollouts, &loaded, Some(self.data_dir.join("compiled")))?;
+            Ok((loaded, set, next))
+        });
+        let (loaded, set, next) = outcome.map_err(|refused| (refused.step(), refused.brief()))?;
+        seal().map_err(|why| (RolloutStep::Resolve, why))?;
+        Ok(self.put_in_force(set, next, loaded))
+    }
+
     fn refuse(&self, step: RolloutStep, why: &str) {
         tell(&self.audit, "refused", &format!("{step}: {why}"));
         tracing::error!(%step, "a change is refused, what was in force before it stays so: {why}");
-        self.engine.refuse(why.to_owned());
         self.rollouts.refused(step, why.to_owned());
     }
 
@@ -410,7 +425,7 @@ impl Gateway {
 
     /// Puts what was in force for a policy before its newest change in force again. It may compile.
     pub(crate) fn rollback(&self, policy: &str) -> Result<String, String> {
-        let _one_at_a_time = lock(&self.watch);
+        let _one_at_a_time = lock(&self.changing);
         let next = self.rollouts.back(policy)?;
         let set = self.engine.prepare(next.specs(), lock(&self.bindings).clone()).map_err(|errors| {
             let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
@@ -442,30 +457,32 @@ impl Gateway {
         }
     }
 
-    /// Asks what a tag means now, and puts that in force if it is new, signed, no step back, and passes everything that a change must.
+    /// Asks what a tag means now, and puts that in force if it is new, signed, no step back, and passes everything that a change must. What is
+    /// refused is told once and tried again, since it may be signed or mended meanwhile.
     fn ask(&self, source: &str) {
+        if !lock(&self.watch).is_at_rest() {
+            // What is being edited is not for us to put in force.
+            return;
+        }
         let outcome = self.newer(source).and_then(|newer| {
             let Some((version, digest)) = newer else { return Ok(()) };
             let mut pins = Lock::default();
             pins.set(source, &version, &digest).map_err(|error| (RolloutStep::Resolve, error.to_string()))?;
-            tracing::info!(source, version, digest, "the tag means another artifact");
+            let base = self.path.parent().unwrap_or(Path::new(""));
             // It is pinned before it is in force, so that nothing unpinned ever is.
-            let seal = || {
-                let path = self.data_dir.join(POLLED);
-                let mut polled = Lock::read(&path).map_err(|error| error.to_string())?;
-                polled.set(source, &version, &digest).map_err(|error| error.to_string())?;
-                polled.write(&path).map_err(|error| error.to_string())
-            };
-            // Why it was refused has been told.
-            let _ = self.change(&pins, seal);
+            let seal =
+                || packages::pin(base, &self.data_dir, source, &version, &digest).map_err(|error| reasons(&error));
+            self.attempt(&pins, seal)?;
+            tracing::info!(source, version, digest, "the tag means another artifact, which is in force");
             Ok(())
         });
-        if let Err((step, why)) = outcome {
-            self.refuse(step, &format!("{source}: {why}"));
+        let refusal = outcome.err().map(|(step, why)| (step, format!("{source}: {why}")));
+        if let Some((step, why)) = lock(&self.polls).told(source, refusal) {
+            self.refuse(step, &why);
         }
     }
 
-    /// The version and digest of what a tag means now, if that is another artifact than is pinned and was not looked at already.
+    /// The version and digest of what a tag means now, if that is another artifact than is pinned.
     fn newer(&self, source: &str) -> Result<Option<(String, String)>, (RolloutStep, String)> {
         let resolve = |why: String| (RolloutStep::Resolve, why);
         let (_, packages) = config::packages(&self.path).map_err(|refused| (refused.step(), refused.brief()))?;
@@ -479,8 +496,7 @@ impl Gateway {
                 return Ok(None);
             }
         };
-        if packages.pinned_digest(source) == Some(digest.as_str()) || !lock(&self.polls).is_new(source, digest.as_str())
-        {
+        if packages.pinned_digest(source) == Some(digest.as_str()) {
             return Ok(None);
         }
         let pulled = packages.pull(&reference, Some(&digest)).map_err(|error| resolve(reasons(&error)))?;
@@ -555,8 +571,8 @@ struct Polls(BTreeMap<String, Poll>);
 struct Poll {
     every: Duration,
     next: Instant,
-    /// The newest digest that was looked at: one that was refused is not refused again and again.
-    seen: Option<String>,
+    /// What was refused last and why: it is told once.
+    refusal: Option<(RolloutStep, String)>,
 }
 
 impl Polls {
@@ -576,7 +592,7 @@ impl Polls {
             .collect();
         self.0.retain(|source, _| polled.contains_key(source));
         for (source, every) in polled {
-            let new = || Poll { every, next: Instant::now() + every, seen: None };
+            let new = || Poll { every, next: Instant::now() + every, refusal: None };
             self.0.entry(source).or_insert_with(new).every = every;
         }
     }
@@ -591,10 +607,11 @@ impl Polls {
         due.collect()
     }
 
-    /// Whether a digest is seen for the first time.
-    fn is_new(&mut self, source: &str, digest: &str) -> bool {
-        let Some(poll) = self.0.get_mut(source) else { return false };
-        poll.seen.replace(digest.to_owned()).as_deref() != Some(digest)
+    /// Remembers how asking for a source ended, and gives a refusal back that is another than the last.
+    fn told(&mut self, source: &str, refusal: Option<(RolloutStep, String)>) -> Option<(RolloutStep, String)> {
+        let poll = self.0.get_mut(source)?;
+        let last = std::mem::replace(&mut poll.refusal, refusal);
+        poll.refusal.clone().filter(|new| last.as_ref() != Some(new))
     }
 }
 

@@ -29,6 +29,11 @@ impl Watch {
         self.changing = None;
     }
 
+    /// Whether all files are as they were when they were read.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.before() == self.read
+    }
+
     /// Whether files have changed and are at rest again: two looks in a row must find the same.
     pub(crate) fn has_settled(&mut self) -> bool {
         let now = self.before();

@@ -99,8 +99,6 @@ pub trait Policies: Send + Sync {
     fn status(&self) -> Vec<PolicyStatus>;
     /// The set's generation.
     fn generation(&self) -> u64;
-    /// Why the newest configuration was refused, if it was; the set before it is in force.
-    fn last_refusal(&self) -> Option<String>;
 }
 
 /// How one policy fares.

@@ -107,7 +107,7 @@ async fn health_and_readiness_tell_strangers_little() {
     assert_eq!(get("", "/healthz").await, (200, json!({ "alive": true })));
     assert_eq!(get("", "/readyz").await, (200, json!({ "ready": true })));
     let expected =
-        json!({ "ready": true, "reasons": [], "held_closed": ["pii \"x\""], "last_refusal": "no such component" });
+        json!({ "ready": true, "reasons": [], "held_closed": ["pii \"x\""], "last_refusal": "nobody signed it" });
     assert_eq!(get("rita", "/readyz").await, (200, expected));
     running.draining.store(true, Ordering::Relaxed);
     assert_eq!(get("", "/readyz").await, (503, json!({ "ready": false })));
@@ -342,7 +342,7 @@ async fn approvals_and_policies_are_told() {
     assert_eq!(running.fake.calls(), ["list false None 50", "list true Some(9) 5"]);
     assert_eq!(running.get("rita", "/v1/approvals/none").await.status, 404);
     let body = running.get("olaf", "/v1/policies").await.json();
-    assert_eq!((&body["generation"], &body["last_refusal"]), (&json!(4), &json!("no such component")));
+    assert_eq!((&body["generation"], &body["last_refusal"]), (&json!(4), &json!({ "step": "verify", "reason": "nobody signed it", "at_ms": 2 })));
     assert_eq!(body["policies"][0]["state"], "held-closed");
 }
 

@@ -100,10 +100,6 @@ impl Policies for Fake {
     fn generation(&self) -> u64 {
         4
     }
-
-    fn last_refusal(&self) -> Option<String> {
-        Some("no such component".into())
-    }
 }
 
 impl Rollout for Fake {

@@ -50,7 +50,7 @@ Examples:
   portcullis policy replay policies/no-destructive-sql --settings stricter.toml --export audit.jsonl
   portcullis policy replay my-policy --store data/store.redb --recordings data/recordings")]
     Replay(PolicyReplay),
-    /// Show what a package, a component or an artifact imports, exports, needs, and who signed it
+    /// Show what a package, a component or an artifact imports, exports, needs, and who claims to have signed it
     #[command(after_help = "\
 Examples:
   portcullis policy inspect policies/no-destructive-sql
@@ -163,6 +163,8 @@ Examples:
         registry: RegistryArgs,
     },
     /// Pin the digest of each package that the configuration takes from a registry, in portcullis.lock
+    ///
+    /// Directories are pinned too, where `trust.lock_directories` is set or `--update` names their policies.
     #[command(after_help = "\
 Examples:
   portcullis policy lock                          what is new

@@ -14,6 +14,9 @@ use super::problem::{Report, at};
 use super::resolve::warn_if_open;
 use crate::packages::{Found, LOCK, Packages, Registries, Unfit, locks};
 
+/// How long one question of a package's own cases may take.
+const CASE_MS: u64 = 10_000;
+
 /// A policy that may be loaded, with where it came from.
 #[derive(Clone, Debug)]
 pub(crate) struct Bound {
@@ -43,10 +46,12 @@ pub(super) fn read(
     watched: &mut BTreeSet<PathBuf>,
     report: &mut Report,
 ) -> Vec<Bound> {
-    let remote = file.policies.iter().any(|policy| policy.package.contains("://"));
-    if remote || base.join(LOCK).exists() {
-        watched.insert(base.join(LOCK));
-    }
+    watched.insert(base.join(LOCK));
+    let keys = file.trust.signers.iter().filter_map(|signer| signer.key.strip_prefix("file:"));
+    watched.extend(keys.map(|path| base.join(path)));
+    watched.extend(file.registries.iter().filter_map(|registry| registry.ca.as_ref()).map(|path| base.join(path)));
+    let secrets = file.registries.iter().flat_map(|registry| [&registry.password, &registry.token]).flatten();
+    watched.extend(secrets.filter_map(|secret| secret.path(base)));
     let (Some(packages), false) = (packages(file, base, pins, report), file.policies.is_empty()) else {
         return Vec::new();
     };
@@ -69,10 +74,16 @@ pub(super) fn read(
 pub(crate) fn packages(file: &File, base: &Path, pins: &Lock, report: &mut Report) -> Option<Packages> {
     let data_dir = base.join(&file.data_dir);
     let (trust, registries) = (trust(file, base, report), registries(file, base, report));
-    let mut lock = locks(base, &data_dir).map_err(|why| report.error(at![], why, "")).ok()?;
+    let polled = file.policies.iter().filter(|policy| policy.poll_s > 0).map(|policy| policy.package.as_str());
+    let mut lock = locks(base, &data_dir, polled).map_err(|why| report.error(at![], why, "")).ok()?;
     for (source, locked) in pins.iter() {
+        let version = locked.version.to_string();
+        if lock.is_downgrade(source, &version) {
+            let message = format!("version {version} of {source} is older than what is pinned meanwhile");
+            report.error_at(RolloutStep::Verify, at![], message, "");
+        }
         // They were read from a lock, so they fit into one.
-        let _ = lock.set(source, &locked.version.to_string(), &locked.digest);
+        let _ = lock.set(source, &version, &locked.digest);
     }
     Some(Packages::new(base, &data_dir, lock, trust?, file.trust.lock_directories, registries?))
 }
@@ -121,7 +132,8 @@ fn bound(policy: &Policy, found: Found, watched: &mut BTreeSet<PathBuf>) -> Resu
         mode: Mode::Enforce,
         // Both lists name the same things.
         capabilities: package.manifest.capabilities.keys().filter_map(|c| c.as_str().parse().ok()).collect(),
-        limits: limits(&policy.limits),
+        // Cases are about what a policy says. How long it takes depends on what else the machine does just then.
+        limits: PolicyLimits { call_ms: CASE_MS, ..limits(&policy.limits) },
         canary: None,
     };
     let spec = PolicySpec {

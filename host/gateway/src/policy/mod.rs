@@ -131,9 +131,13 @@ fn prepare(engine: &Engine, spec: PolicySpec, targets: &[String]) -> anyhow::Res
 /// A sandbox for the command line: compiled code is kept in the user's cache, so that a second run takes milliseconds.
 /// Its masking key is fixed, so that cases can expect hashes.
 fn engine(max_instances: u32, meter: Option<Meter>, fuel: bool) -> anyhow::Result<Arc<Engine>> {
+    let (cache_dir, hash_key) = (compiled(), HashKey::new(&[0; 32]));
+    Ok(Engine::new(EngineOptions { cache_dir, max_instances, hash_key, meter, fuel })?)
+}
+
+/// Where the command line keeps compiled code: in the user's cache.
+pub(crate) fn compiled() -> Option<PathBuf> {
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|dir| dir.is_absolute());
     let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
-    let cache_dir = cache.or_else(home).map(|dir| dir.join("portcullis").join("compiled"));
-    let hash_key = HashKey::new(&[0; 32]);
-    Ok(Engine::new(EngineOptions { cache_dir, max_instances, hash_key, meter, fuel })?)
+    cache.or_else(home).map(|dir| dir.join("portcullis").join("compiled"))
 }

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail, ensure};
 use portcullis_package::trust::{PublicKey, Rule, SecretKey, SecretKeyError, Signer, Trust};
 use portcullis_package::{Lock, Package};
-use portcullis_registry::{Artifact, Layout, Named, Pulled, Reference, Signature};
+use portcullis_registry::{Artifact, Layout, Named, Problem, Pulled, Reference, RegistryError, Signature};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::cli::RegistryArgs;
@@ -60,7 +60,10 @@ pub(super) fn push(package: &Path, to: &str, key: Option<&Path>, args: &Registry
     let artifact = Artifact::pack(&package)?;
     let client = registries(args)?.client(&tagged)?;
     // Whoever pinned a version must find it for ever.
-    let there = if tagged.version().is_some() { wait(client.resolve(&tagged))?.ok() } else { None };
+    let there = match tagged.version().map(|_| wait(client.resolve(&tagged))).transpose()? {
+        Some(Err(RegistryError { problem: Problem::Absent(_), .. })) | None => None,
+        Some(resolved) => Some(resolved?),
+    };
     if let Some(other) = there.filter(|there| there != artifact.digest()) {
         bail!("{tagged} is there already, with the digest {other}; a version never changes: raise it in policy.toml");
     }
@@ -171,7 +174,8 @@ pub(super) fn verify(what: &str, keys: &[PathBuf], args: &RegistryArgs) -> anyho
     for (name, pulled) in &found {
         let repository = match name.parse::<Reference>() {
             Ok(reference) => format!("{}/{}", reference.registry(), reference.repository()),
-            Err(_) => pulled.artifact.policy().package.name.clone(),
+            // One that was saved from a directory has never been in a registry.
+            Err(_) => format!("local/{}", pulled.artifact.policy().package.name),
         };
         let trust = trust(keys, args, &repository)?;
         ensure!(
@@ -199,12 +203,12 @@ fn trust(keys: &[PathBuf], args: &RegistryArgs, repository: &str) -> anyhow::Res
             None => Ok(Trust::default()),
         };
     }
-    let signer = |path: &PathBuf| -> anyhow::Result<Signer> {
+    let signer = |(at, path): (usize, &PathBuf)| -> anyhow::Result<Signer> {
         let text = String::from_utf8_lossy(&read_file(path, MAX_KEY).map_err(anyhow::Error::msg)?).into_owned();
         let key: PublicKey = text.parse().with_context(|| format!("{} is no public key", path.display()))?;
-        Ok(Signer { name: path.display().to_string(), key })
+        Ok(Signer { name: format!("key-{}", at + 1), key })
     };
-    let signers = keys.iter().map(signer).collect::<anyhow::Result<Vec<_>>>()?;
+    let signers = keys.iter().enumerate().map(signer).collect::<anyhow::Result<Vec<_>>>()?;
     let all_of = signers.iter().map(|signer| signer.name.clone()).collect();
     let rule = Rule { namespace: repository.into(), all_of, any_of: Vec::new(), at_least: 0 };
     Ok(Trust::new(signers, vec![rule])?)
@@ -292,52 +296,55 @@ pub(super) fn lock(config: &Path, update: &[String], check: bool) -> anyhow::Res
     let before = Lock::read(&path)?;
     let mut lock = before.clone();
     lock.retain(|source, _| file.policies.iter().any(|policy| policy.package == source));
+    let mut missing = false;
     for policy in &file.policies {
-        let source = policy.package.as_str();
-        let anew = update.contains(&policy.name);
-        if lock.get(source).is_some() && !anew {
+        let (source, anew) = (policy.package.as_str(), update.contains(&policy.name));
+        let place = reference(source).map_err(anyhow::Error::msg)?;
+        let needed = lock.get(source).is_none() && (place.is_some() || file.trust.lock_directories);
+        if !needed && !anew {
             continue;
         }
-        let (version, digest) = match reference(source).map_err(anyhow::Error::msg)? {
-            Some(reference) => {
-                from_registry(&packages, &reference).with_context(|| format!("policy `{}`", policy.name))?
+        if check {
+            eprintln!("error: {} does not pin {}", path.display(), safe(source));
+            missing = true;
+            continue;
+        }
+        let (version, digest) = match place {
+            Some(place) => {
+                from_registry(&packages, &place, anew).with_context(|| format!("policy `{}`", policy.name))?
             }
-            None if file.trust.lock_directories || anew => {
+            None => {
                 let package = Package::open(&base.join(source))?;
                 (package.manifest.package.version.clone(), Artifact::pack(&package)?.digest().to_string())
             }
-            None => continue,
         };
-        if before.get(source).is_some_and(|old| old.digest == digest) {
-            continue;
+        if before.get(source).is_none_or(|old| old.digest != digest) {
+            let old = before.get(source).map_or(String::new(), |old| format!("{} → ", old.version));
+            println!("{}  {old}{}  {digest}", safe(source), safe(&version));
         }
-        let change = match before.get(source) {
-            Some(old) => format!("{} → {version}", old.version),
-            None => version.clone(),
-        };
-        println!("{}  {}  {digest}", safe(source), safe(&change));
         lock.set(source, &version, &digest)?;
+    }
+    if missing {
+        return Ok(ExitCode::FAILURE);
     }
     for (source, _) in before.iter().filter(|(source, _)| lock.get(source).is_none()) {
         println!("{}  is not used any more", safe(source));
     }
     if lock == before {
         println!("{} is complete", path.display());
-        return Ok(ExitCode::SUCCESS);
+    } else if !check {
+        lock.write(&path)?;
     }
-    if check {
-        eprintln!("error: {} is not complete; run `portcullis policy lock`", path.display());
-        return Ok(ExitCode::FAILURE);
-    }
-    lock.write(&path)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// What a tag stands for now, signed as the configuration demands. A package that was put there by `policy load` needs no registry.
-fn from_registry(packages: &Packages, reference: &Reference) -> anyhow::Result<(String, String)> {
-    let pulled = match packages.kept_as(reference)? {
-        Some(kept) => kept,
-        None => packages.pull(reference, None)?,
+/// What a tag stands for now, signed as the configuration demands. A package that was put there by `policy load` needs no registry, unless it
+/// is to be asked anew and answers.
+fn from_registry(packages: &Packages, reference: &Reference, anew: bool) -> anyhow::Result<(String, String)> {
+    let pulled = match (packages.kept_as(reference)?, anew) {
+        (Some(kept), false) => kept,
+        (Some(kept), true) => packages.pull(reference, None).unwrap_or(kept),
+        (None, _) => packages.pull(reference, None)?,
     };
     packages.verify(reference, &pulled).map_err(|unfit| anyhow::Error::msg(unfit.reason))?;
     packages.keep(&pulled, None)?;

@@ -42,8 +42,7 @@ impl Draft {
     pub(super) fn open(dir: &Path, settings: Option<&Path>) -> anyhow::Result<Self> {
         let package = Package::open(dir)?;
         let patch = settings.map(read_settings).transpose()?;
-        let mut spec = spec(&package, None)?;
-        spec.settings = package.settings(patch.as_ref())?.to_string();
+        let mut spec = spec(&package, patch.as_ref())?;
         spec.limits.call_ms = CALL_MS;
         // Each rehearsal has one instance, recorded results another, and a trial start needs a place, too.
         let engine = engine(MAX_REHEARSALS as u32 + 2, None, false)?;
@@ -79,18 +78,4 @@ impl Draft {
         self.engine.swap(prepare(&self.engine, self.spec.clone(), &targets)?);
         Ok(())
     }
-}
-
-/// Settings as the operator would give them, in JSON if the file's name says so, else in TOML.
-fn read_settings(path: &Path) -> anyhow::Result<Value> {
-    let bytes = read_file(path, MAX_SETTINGS_BYTES).map_err(|why| anyhow::anyhow!("`--settings`: {why}"))?;
-    let unread = || format!("`--settings`: {} cannot be read", path.display());
-    if path.extension().is_some_and(|extension| extension == "json") {
-        return serde_json::from_slice(&bytes).with_context(unread);
-    }
-    #[derive(serde::Deserialize)]
-    struct Toml(#[serde(deserialize_with = "crate::config::settings")] Option<Value>);
-    let text = String::from_utf8(bytes).with_context(unread)?;
-    let Toml(settings) = toml::from_str(&text).with_context(unread)?;
-    Ok(settings.unwrap_or_default())
 }
