@@ -65,10 +65,7 @@ fn a_stricter_draft_changes_what_it_should_and_nothing_else() {
         "capabilities = [\"clock\"]",
     );
     let mut gateway = Gateway::start(options).unwrap();
-    session(
-        &gateway,
-        &["select 1", "delete from orders", "update orders set cents = 1 where id = 1", "select 2"],
-    );
+    session(&gateway, &["select 1", "delete from orders", "update orders set cents = 1 where id = 1", "select 2"]);
     let package = "no-destructive-sql";
     let (unchanged, same) = report(&gateway, package, &[]);
     assert!(unchanged, "{same:#}");
@@ -118,7 +115,8 @@ fn a_policy_with_state_decides_again_as_it_did() {
     // What counts goes over sessions, and a rehearsal knows one only.
     session(&gateway, &["select 1", "select 2", "select 3"]);
     session(&gateway, &["select 4", "select 5"]);
-    let limit = |most: u32| write(&gateway, &format!("{most}.json"), &json!({ "commands_per_minute": most }).to_string());
+    let limit =
+        |most: u32| write(&gateway, &format!("{most}.json"), &json!({ "commands_per_minute": most }).to_string());
     let (unchanged, same) = report(&gateway, "fair-use", &["--settings", &limit(3)]);
     assert!(unchanged, "{same:#}");
     assert_eq!(counts(&same), [5, 5, 0, 0, 0], "{same:#}");

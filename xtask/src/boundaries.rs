@@ -40,7 +40,7 @@ const ARROWS: [(&str, &[&str]); 14] = [
 ];
 
 /// Libraries that only these crates may use.
-const KEPT_IN: [(&str, &[&str]); 11] = [
+const KEPT_IN: [(&str, &[&str]); 13] = [
     ("axum", &["portcullis-admin"]),
     ("minisign", &["portcullis-package"]),
     ("minisign-verify", &["portcullis-package"]),

@@ -28,6 +28,7 @@ struct Demo {
     _gateway: Running,
     _postgres: Postgres,
     _data: Data,
+    config: PathBuf,
     binary: PathBuf,
     reviewer: String,
     operator: String,
@@ -71,7 +72,8 @@ pub(crate) fn demo(script: bool) -> Result<()> {
 impl Demo {
     fn start() -> Result<Self> {
         let quickstart = root().join("examples/quickstart");
-        let data = Data(quickstart.join("data"));
+        let config = configure(&quickstart)?;
+        let data = Data(config.with_file_name("data"));
         let _ = fs::remove_dir_all(&data.0);
         println!("==> a private PostgreSQL on port {SERVER_PORT}");
         let sample = fs::read_to_string(quickstart.join("shop.sql"))?;
@@ -81,7 +83,7 @@ impl Demo {
         let binary = portcullis("debug")?;
         let (reviewer, operator) = (token()?, token()?);
         let mut serve = Command::new(&binary);
-        serve.args(["serve", "--config", "examples/quickstart/portcullis.toml"]).current_dir(root());
+        serve.args(["serve", "--config"]).arg(&config).current_dir(root());
         serve.env("SHOP_PASSWORD", postgres::PASSWORD).env("BOB_TOKEN", &reviewer).env("OPERATOR_TOKEN", &operator);
         let log = artifacts("debug").join("demo.log");
         serve.stdout(Stdio::null()).stderr(fs::File::create(&log)?);
@@ -95,7 +97,7 @@ impl Demo {
             Ok(())
         });
         ready.with_context(|| fs::read_to_string(&log).unwrap_or_default())?;
-        Ok(Self { _gateway: gateway, _postgres: postgres, _data: data, binary, reviewer, operator })
+        Ok(Self { _gateway: gateway, _postgres: postgres, _data: data, config, binary, reviewer, operator })
     }
 
     fn invite(&self) {
@@ -108,8 +110,11 @@ impl Demo {
              export PORTCULLIS_TOKEN={}\n    {binary} approvals list\n    {binary} approvals approve <id>\n\n\
              And who ran what, and why:\n\n    export PORTCULLIS_TOKEN={}\n    {binary} sessions list --recent\n    \
              {binary} sessions show <id>\n    {binary} sessions replay <id>\n    {binary} audit search --verdict deny\n    \
-             {binary} audit verify\n\nCtrl-C ends it and cleans up.",
-            self.reviewer, self.operator
+             {binary} audit verify\n\nIts configuration, a copy that the next demo makes anew; a change is in force at once:\n\n    {}\n\n\
+             A policy of your own there: examples/write-a-policy/README.md. Ctrl-C ends it and cleans up.",
+            self.reviewer,
+            self.operator,
+            self.config.display()
         );
     }
 
@@ -169,6 +174,18 @@ impl Demo {
         ensure!(output.status.success(), "portcullis {arguments:?} failed");
         Ok(())
     }
+}
+
+/// Copies the quickstart's configuration to where it can be changed without a change of the repository.
+fn configure(quickstart: &Path) -> Result<PathBuf> {
+    let directory = artifacts("debug").join("demo");
+    fs::create_dir_all(&directory)?;
+    let directory = directory.canonicalize()?;
+    let text = fs::read_to_string(quickstart.join("portcullis.toml"))?;
+    let policies = root().join("policies");
+    let config = directory.join("portcullis.toml");
+    fs::write(&config, text.replace("\"../../policies/", &format!("\"{}/", policies.display())))?;
+    Ok(config)
 }
 
 fn psql(text: &str) -> Result<Command> {

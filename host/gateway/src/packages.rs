@@ -229,12 +229,12 @@ impl Packages {
 
 /// Signatures as the package's trust takes them.
 pub(crate) fn detached(signatures: &[Signature]) -> Vec<Detached<'_>> {
-    let detached = |signature: &'_ Signature| Detached {
+    let detached = signatures.iter().map(|signature| Detached {
         media_type: &signature.media_type,
         bytes: &signature.bytes,
         annotations: &signature.annotations,
-    };
-    signatures.iter().map(detached).collect()
+    });
+    detached.collect()
 }
 
 /// The place in a registry that a source names, if it names one. It has a tag, and no digest: that is the lock's.

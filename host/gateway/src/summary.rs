@@ -36,8 +36,12 @@ pub(crate) fn summary(loaded: &Loaded) -> String {
         line("", format!("past {chain}; {} labelled columns; {recorded}", target.column_labels.len()));
     }
     for policy in &file.policies {
-        let mode = if policy.mode == PolicyMode::Enforce { "enforced" } else { "only watched" };
-        line("policy", format!("{} from {} ({mode})", policy.name, policy.package.display()));
+        let mode = match (policy.mode, policy.canary) {
+            (PolicyMode::Monitor, _) => "only watched".to_owned(),
+            (PolicyMode::Enforce, None) => "enforced".to_owned(),
+            (PolicyMode::Enforce, Some(percent)) => format!("enforced in {percent} % of the sessions"),
+        };
+        line("policy", format!("{} from {} ({mode})", policy.name, policy.package));
     }
     line("audit", audit(&file.audit));
     for sink in &loaded.sinks {

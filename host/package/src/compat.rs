@@ -91,7 +91,7 @@ impl Needs {
 
     /// Whether this gateway serves it.
     pub fn is_served(&self) -> bool {
-        self.version <= SERVED
+        (0..=SERVED).contains(&self.version)
     }
 
     /// Adds the functions of an interface that is called `name`.

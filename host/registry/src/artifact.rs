@@ -91,7 +91,7 @@ impl Artifact {
             .map_err(|source| ArtifactError::Unfit { component: package.component_path(), source })?;
         let contents = Metadata::new(package.files()?)?;
         let sbom = sbom::make(&contents.manifest, &component, package.source().as_deref())?;
-        let layer = Descriptor::of(WASM, &component);
+        let layer = file(WASM, Package::COMPONENT, &component);
         let config = oci::to_bytes(&Config {
             created: CREATED.into(),
             architecture: "wasm".into(),
@@ -211,9 +211,12 @@ impl Artifact {
 
     /// What refers to the image: the artifacts of the metadata and of the bill of materials.
     pub(crate) fn referrers(&self) -> [(Manifest, Bytes); 2] {
-        let parts = [(METADATA_TYPE, METADATA_LAYER, &self.parts.metadata), (SBOM_TYPE, SBOM_TYPE, &self.parts.sbom)];
-        parts.map(|(artifact_type, layer, content)| {
-            let layer = Descriptor::of(layer, content);
+        let parts = [
+            (METADATA_TYPE, METADATA_LAYER, "package.tar", &self.parts.metadata),
+            (SBOM_TYPE, SBOM_TYPE, "sbom.cdx.json", &self.parts.sbom),
+        ];
+        parts.map(|(artifact_type, kind, name, content)| {
+            let layer = file(kind, name, content);
             (Manifest::referrer(artifact_type, self.descriptor(), layer), content.clone())
         })
     }
@@ -310,6 +313,12 @@ fn annotations(policy: &Policy, parts: &Parts) -> BTreeMap<String, String> {
         (SBOM.to_owned(), Some(Digest::of(&parts.sbom).to_string())),
     ];
     told.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
+}
+
+/// A layer with the name of a file, to which tools that pull any artifact write it.
+fn file(media_type: &str, name: &str, content: &[u8]) -> Descriptor {
+    let annotations = BTreeMap::from([(TITLE.to_owned(), name.to_owned())]);
+    Descriptor { annotations, ..Descriptor::of(media_type, content) }
 }
 
 /// Checks content against its digest.

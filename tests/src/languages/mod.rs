@@ -1,8 +1,6 @@
 //! The tools of the languages that policies are written in, in the cache.
 
 pub mod c;
-pub mod c;
-pub mod go;
 pub mod go;
 pub mod javascript;
 pub mod python;

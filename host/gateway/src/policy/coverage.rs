@@ -74,7 +74,7 @@ impl fmt::Display for Coverage {
             writeln!(f, "  {:<13} {by}", hook.as_str())?;
         }
         if self.hooks.contains_key(&Hook::Check) {
-            let (seen, unseen): (Vec<_>, Vec<_>) =
+            let (seen, unseen): (Vec<&&str>, Vec<&&str>) =
                 DECISIONS.iter().partition(|name| self.decisions.contains_key(**name));
             let counts: Vec<_> = seen.iter().map(|name| format!("{name} {}", self.decisions[**name])).collect();
             let never = if unseen.is_empty() { String::new() } else { format!("never {}", unseen.join(", ")) };

@@ -17,83 +17,13 @@ const EXAMPLES: &str = "examples/write-a-policy";
 const WIT: &str = "wit/policy.wit";
 
 /// Names that mean something to a language or its tools.
-const RESERVED: &[&str] = &[
-    "abstract",
-    "alloc",
-    "as",
-    "async",
-    "await",
-    "become",
-    "box",
-    "break",
-    "case",
-    "chan",
-    "const",
-    "continue",
-    "core",
-    "crate",
-    "default",
-    "defer",
-    "do",
-    "dyn",
-    "else",
-    "enum",
-    "extern",
-    "fallthrough",
-    "false",
-    "final",
-    "fn",
-    "for",
-    "func",
-    "gen",
-    "go",
-    "goto",
-    "if",
-    "impl",
-    "import",
-    "in",
-    "interface",
-    "let",
-    "loop",
-    "macro",
-    "main",
-    "map",
-    "match",
-    "mod",
-    "move",
-    "mut",
-    "override",
-    "package",
-    "priv",
-    "proc-macro",
-    "pub",
-    "range",
-    "ref",
-    "return",
-    "sdk",
-    "select",
-    "self",
-    "static",
-    "std",
-    "struct",
-    "super",
-    "switch",
-    "test",
-    "trait",
-    "true",
-    "try",
-    "type",
-    "typeof",
-    "union",
-    "unsafe",
-    "unsized",
-    "use",
-    "var",
-    "virtual",
-    "where",
-    "while",
-    "yield",
-];
+const RESERVED: &str = "
+    abstract alloc as async await become box break case chan const continue core crate default defer do dyn
+    else enum extern fallthrough false final fn for func gen go goto if impl import in interface let loop
+    macro main map match mod move mut override package priv proc-macro pub range ref return sdk select self
+    static std struct super switch test trait true try type typeof union unsafe unsized use var virtual
+    where while yield
+";
 
 /// Writes a package, and says what to do with it.
 pub(super) fn new(args: &cli::New) -> anyhow::Result<()> {
@@ -171,7 +101,7 @@ fn check(name: &str) -> anyhow::Result<()> {
         name.escape_default()
     );
     ensure!(
-        !RESERVED.contains(&name),
+        RESERVED.split_whitespace().all(|word| word != name),
         "`{name}` means something else to compilers; choose a name such as {name}-policy"
     );
     Ok(())

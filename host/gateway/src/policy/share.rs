@@ -59,6 +59,11 @@ pub(super) fn push(package: &Path, to: &str, key: Option<&Path>, args: &Registry
     let key = key.map(secret_key).transpose()?;
     let artifact = Artifact::pack(&package)?;
     let client = registries(args)?.client(&tagged)?;
+    // Whoever pinned a version must find it for ever.
+    let there = if tagged.version().is_some() { wait(client.resolve(&tagged))?.ok() } else { None };
+    if let Some(other) = there.filter(|there| there != artifact.digest()) {
+        bail!("{tagged} is there already, with the digest {other}; a version never changes: raise it in policy.toml");
+    }
     wait(client.push(&tagged, &artifact))??;
     if let Some(key) = key {
         add_signature(&client, &tagged, &artifact, &key)?;

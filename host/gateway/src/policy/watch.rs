@@ -1,7 +1,6 @@
 //! `portcullis policy test --watch`
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::convert::Infallible;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -32,10 +31,10 @@ type Files = BTreeMap<PathBuf, Stamp>;
 
 /// Builds what has changed, runs the cases, and waits for the next change, until it is interrupted. What is broken is told and waited for.
 pub(super) fn watch(args: &cli::Test) -> anyhow::Result<ExitCode> {
-    match rounds(args) {}
+    rounds(args)
 }
 
-fn rounds(args: &cli::Test) -> Infallible {
+fn rounds(args: &cli::Test) -> ! {
     let mut built = BTreeMap::new();
     loop {
         if std::io::stdout().is_terminal() {

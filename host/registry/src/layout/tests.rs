@@ -59,7 +59,7 @@ fn a_store_takes_packages_one_by_one() {
     assert_eq!(store.list().unwrap(), [Listed { name: Some("block:1".into()), digest: x.digest().clone() }]);
     // Another cosign signature goes into the same image.
     let fourth = signature(Signature::COSIGN, "four");
-    store.put(None, &x, &[fourth.clone()]).unwrap();
+    store.put(None, &x, std::slice::from_ref(&fourth)).unwrap();
     assert!(store.get(x.digest()).unwrap().signatures.contains(&fourth));
     assert_eq!(store.list().unwrap().len(), 1);
     // The name passes on; what had it stays.

@@ -102,9 +102,9 @@ fn terms_are_compared_where_they_are_known() {
 #[test]
 fn a_review_of_what_people_had_approved_is_no_change() {
     let allowed = says(Ok(Verdict::Allow));
-    let granted = |now| difference(&allowed, now, Basis::Policy, Phase::Execute, true);
-    assert_eq!(granted(&review(1, "a")), Difference::None);
-    assert_eq!(granted(&deny("a")), Difference::Decision);
+    let granted = |now: Said| difference(&allowed, &now, Basis::Policy, Phase::Execute, true);
+    assert_eq!(granted(review(1, "a")), Difference::None);
+    assert_eq!(granted(deny("a")), Difference::Decision);
     assert_eq!(apart(&allowed, &review(1, "a")), Difference::Decision);
 }
 

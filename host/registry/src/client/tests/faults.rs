@@ -259,7 +259,7 @@ async fn the_registrys_own_list_of_referrers_is_used() {
     acts.insert(format!("{list}?last=x"), ok(&Index::new(vec![mine.clone()]).to_bytes()));
     let server = serve(acts.clone());
     let tagged = reference(&server.address, "block:1.2.0");
-    assert_eq!(client().pull(&tagged, Some(block.digest())).await.unwrap().signatures, [word.clone()]);
+    assert_eq!(client().pull(&tagged, Some(block.digest())).await.unwrap().signatures, std::slice::from_ref(&word));
     acts.insert(list, ok(&Index::new(vec![mine; 65]).to_bytes()));
     let server = serve(acts);
     let error = client().pull(&reference(&server.address, "block:1.2.0"), Some(block.digest())).await.unwrap_err();

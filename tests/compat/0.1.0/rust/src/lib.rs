@@ -160,7 +160,8 @@ impl Rows for Policy {
             _ => Action::Keep,
         };
         let columns = result.columns();
-        let rules = columns.iter().enumerate().map(|(i, c)| Rule { column: i as u32, action: action(&c.name) }).collect();
+        let rules =
+            columns.iter().enumerate().map(|(i, c)| Rule { column: i as u32, action: action(&c.name) }).collect();
         let max_rows = command.text(1000).contains("few").then_some(2);
         log::write(Level::Info, &format!("{} {:?}", result.id(), columns));
         Ok(Plan { rules, max_rows })
