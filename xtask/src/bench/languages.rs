@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
@@ -29,9 +29,8 @@ pub(super) fn page(quick: bool) -> Result<String> {
         for language in &LANGUAGES {
             builds.push(PACKAGES.iter().map(|name| clean_build(language, name)).collect::<Result<Vec<_>>>()?);
         }
-    } else if languages::packages().iter().any(|package| !component(package).exists()) {
-        languages::build(PROFILE)?;
     }
+    build_missing()?;
     println!("==> policies in each language");
     // What is compiled takes seconds a round; a round of the rest does not.
     let mut measure = example("portcullis-engine", "languages");
@@ -39,7 +38,7 @@ pub(super) fn page(quick: bool) -> Result<String> {
     for language in &LANGUAGES {
         measure.arg(language.name).args(PACKAGES.map(|name| component(&language.directory(name))));
     }
-    let figures = run(measure.current_dir(root()))?;
+    let figures = run(&mut measure)?;
     let mut out = format!("{HEAD}\n{}\n", machine());
     for (place, name) in PACKAGES.iter().enumerate() {
         let columns = COLUMNS[place];
@@ -54,6 +53,12 @@ pub(super) fn page(quick: bool) -> Result<String> {
         }
     }
     Ok(out)
+}
+
+/// Builds the components of the examples, unless all are there.
+pub(super) fn build_missing() -> Result<()> {
+    let missing = languages::packages().iter().any(|package| !component(package).exists());
+    if missing { languages::build(PROFILE) } else { Ok(()) }
 }
 
 /// Builds a package as on a machine that has built nothing before, in seconds. The tools are there, and what they keep is put elsewhere.
@@ -73,6 +78,6 @@ fn clean_build(language: &Language, name: &str) -> Result<f64> {
     Ok(taken)
 }
 
-fn component(package: &str) -> std::path::PathBuf {
+fn component(package: &str) -> PathBuf {
     root().join(package).join("policy.wasm")
 }

@@ -39,7 +39,9 @@ pub(super) fn measure(quick: bool) -> Result<String> {
         Ok(path.display().to_string())
     };
     let (point, one) = (script("point.sql", POINT)?, script("one.sql", "select 1;\n")?);
-    let mut out = format!("{HEADING}\n\nTPS and processor time: medians over {rounds} rounds of {seconds} s, by turns, without audit.\n\n");
+    let mut out = format!(
+        "{HEADING}\n\nTPS and processor time: medians over {rounds} rounds of {seconds} s, by turns, without audit.\n\n"
+    );
     out += &hot::measure(&postgres, loads)?;
     out += &reloads(&postgres, &point, rounds, seconds)?;
     out += &chains(&postgres, &point, rounds, seconds)?;
@@ -52,7 +54,9 @@ pub(super) fn measure(quick: bool) -> Result<String> {
 fn reloads(postgres: &Postgres, script: &str, rounds: usize, seconds: &str) -> Result<String> {
     println!("==> reloads under load");
     let settings = |number: u32| format!("{LIMITS}\nsettings = {{ message = \"add a WHERE clause ({number})\" }}");
-    let with = |number| plain(postgres).with("no-mass-delete", "examples/write-a-policy/rust/no-mass-delete", &settings(number));
+    let with = |number| {
+        plain(postgres).with("no-mass-delete", "examples/write-a-policy/rust/no-mass-delete", &settings(number))
+    };
     let mut gateway = Gateway::start(with(0))?;
     let address = (gateway.port, "alice", PASSWORD);
     let header = format!("Authorization: Bearer {}\r\nConnection: close\r\n", token("olga")?);
@@ -90,7 +94,9 @@ fn reloads(postgres: &Postgres, script: &str, rounds: usize, seconds: &str) -> R
 fn chains(postgres: &Postgres, script: &str, rounds: usize, seconds: &str) -> Result<String> {
     println!("==> chains of policies");
     let start = |count: &usize| {
-        let with = |options: Options, name: &&'static str| options.with(name, "policies/no-destructive-sql", "capabilities = [\"clock\"]");
+        let with = |options: Options, name: &&'static str| {
+            options.with(name, "policies/no-destructive-sql", "capabilities = [\"clock\"]")
+        };
         Gateway::start(NAMES[..*count].iter().fold(plain(postgres), with))
     };
     let gateways = CHAINS.iter().map(start).collect::<Result<Vec<_>>>()?;

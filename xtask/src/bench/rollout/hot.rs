@@ -58,7 +58,8 @@ impl Hot {
         let package = scratch.path().join("package");
         fs::create_dir_all(package.join("cases"))?;
         for file in ["policy.toml", "settings.schema.json", "cases/rules.toml"] {
-            fs::copy(source.join(file), package.join(file)).with_context(|| format!("{file} in {}", source.display()))?;
+            fs::copy(source.join(file), package.join(file))
+                .with_context(|| format!("{file} in {}", source.display()))?;
         }
         let component = package.join("policy.wasm");
         let original = fs::read(source.join("policy.wasm"))?;
