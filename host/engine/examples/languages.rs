@@ -203,7 +203,7 @@ fn result() -> Arc<ResultSet> {
         origins: vec![column("customers", "email")],
         labels: vec![],
     };
-    Arc::new(ResultSet { id: 1, columns: vec![email] })
+    Arc::new(ResultSet { id: 1, columns: [email].into() })
 }
 
 /// Short values, of which each is an address.
