@@ -25,13 +25,15 @@ pub struct Options {
     pub method: &'static str,
     /// A certificate and its key, in PEM, for a server that takes only TLS over TCP.
     pub tls: Option<(String, String)>,
+    /// The most connections that it takes.
+    pub connections: u32,
     /// SQL that is run as the superuser in the database `shop`.
     pub setup: String,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { port: None, method: "scram-sha-256", tls: None, setup: String::new() }
+        Self { port: None, method: "scram-sha-256", tls: None, connections: 200, setup: String::new() }
     }
 }
 
@@ -117,8 +119,8 @@ impl Postgres {
         let socket = self.scratch.path().display();
         let mut config = format!(
             "port = {}\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = '{socket}'\nfsync = off\n\
-             max_connections = 200\npassword_encryption = '{stored}'\n",
-            self.port
+             max_connections = {}\npassword_encryption = '{stored}'\n",
+            self.port, options.connections
         );
         if let Some((certificate, key)) = &options.tls {
             config += "ssl = on\n";

@@ -1,18 +1,20 @@
-//! What the gateway costs, next to a direct connection and to PgBouncer: one machine, one run, all by turns.
+//! What the gateway costs, next to a direct connection and to PgBouncer, and what policies cost: one machine, one run, all by turns.
 
 mod evidence;
+mod languages;
 mod peers;
 mod report;
+mod rollout;
 
 use std::process::Command;
 
-use anyhow::{Context as _, Result};
-use portcullis_tests::gateway::USER_PASSWORD;
+use anyhow::{Context as _, Result, bail};
+use portcullis_tests::gateway::{Options, USER_PASSWORD};
 use portcullis_tests::place::{Scratch, root};
 use portcullis_tests::postgres::{self, Postgres, program};
 use portcullis_tests::process::run;
 
-use self::peers::{Peer, Peers};
+use self::peers::{Peer, Peers, cpu_micros};
 use crate::{setup, steps};
 
 /// A table for point reads, and one whose 100 000 rows of 5 columns are 13 MB on the wire.
@@ -83,66 +85,136 @@ struct Run {
 /// Every round of a workload: one run for each of its peers.
 type Rounds = Vec<Vec<Run>>;
 
-/// Measures everything and writes `docs/benchmarks.md`; a quick run only prints.
-pub(crate) fn bench(quick: bool) -> Result<()> {
+/// Where somebody logs in: port, user and password.
+type Address = (u16, &'static str, &'static str);
+
+/// The page of all that is measured of the gateway.
+const PAGE: &str = "docs/benchmarks.md";
+
+/// How everything that is measured is built.
+const PROFILE: &str = "release";
+
+/// Enough for an interpreter as a policy, also on a machine under load.
+const LIMITS: &str = "limits = { memory_mib = 256, call_ms = 5000 }";
+
+/// Measures everything or one part of it, and writes its pages; a quick run only prints.
+pub(crate) fn bench(part: &[&str], quick: bool) -> Result<()> {
+    let (all, rollout, languages) = match part {
+        [] => (true, true, true),
+        ["rollout"] => (false, true, false),
+        ["languages"] => (false, false, true),
+        other => bail!("there is no bench `{}`; its parts are `languages` and `rollout`", other.join(" ")),
+    };
     setup::setup()?;
-    steps::show("release build", &mut steps::cargo(&["build", "--release", "-p", "portcullis-gateway", "--locked"]))?;
-    steps::plugins("release")?;
+    let gateway = ["build", "--profile", PROFILE, "-p", "portcullis-gateway", "--locked"];
+    steps::show("build of the gateway", &mut steps::cargo(&gateway))?;
+    steps::plugins(PROFILE)?;
+    if languages {
+        publish("docs/languages.md", &languages::page(quick)?, quick)?;
+    }
+    if rollout {
+        languages::build_missing()?;
+        let section = rollout::measure(quick)?;
+        let page = if all {
+            page(&section, quick)?
+        } else {
+            report::with_section(&std::fs::read_to_string(root().join(PAGE))?, rollout::HEADING, &section)
+        };
+        publish(PAGE, &page, quick)?;
+    }
+    Ok(())
+}
+
+/// The page of everything else, with a section that was measured before.
+fn page(section: &str, quick: bool) -> Result<String> {
     let calls = policy_calls()?;
     let (rounds, seconds) = if quick { (3, "1") } else { (7, "3") };
     let postgres = Postgres::start(&postgres::Options { setup: DATA.into(), ..postgres::Options::default() })?;
     let peers = Peers::start(&postgres)?;
     let scratch = Scratch::new("bench")?;
     let script = scratch.path().join("script.sql");
+    let path = script.display().to_string();
     let mut results = Vec::new();
     for workload in WORKLOADS {
         println!("==> {}", workload.name);
         std::fs::write(&script, workload.script)?;
-        let mut all: Rounds = Vec::new();
-        for round in 0..rounds {
-            // Each round begins with another peer, so that none is always the first or the last.
-            let mut runs = vec![Run { tps: 0.0, cpu_micros: 0.0 }; workload.peers.len()];
-            for turn in 0..workload.peers.len() {
-                let place = (turn + round) % workload.peers.len();
-                runs[place] = measure(&peers, workload.peers[place], workload, seconds, &script.display().to_string())?;
-            }
-            all.push(runs);
-        }
+        let all = by_turns(rounds, workload.peers.len(), |place| {
+            let peer = workload.peers[place];
+            timed(peers.process(peer), peers.address(peer), workload.arguments, seconds, &path)
+        })?;
         results.push((workload, all));
     }
     let parked = peers.parked_kib()?;
     std::fs::write(&script, POINT)?;
-    let evidence = evidence::measure(&peers, &script.display().to_string(), rounds, seconds)?;
-    let text = report::write(&results, &calls, parked, &evidence, (rounds, seconds));
+    let evidence = evidence::measure(&peers, &path, rounds, seconds)?;
+    Ok(report::write(&results, &calls, parked, &(evidence + section), (rounds, seconds)))
+}
+
+/// Shows a page, and writes it unless it was measured in a hurry.
+fn publish(file: &str, text: &str, quick: bool) -> Result<()> {
     println!("\n{text}");
     if !quick {
-        std::fs::write(root().join("docs/benchmarks.md"), text)?;
+        std::fs::write(root().join(file), text).with_context(|| format!("{file} cannot be written"))?;
     }
     Ok(())
 }
 
-fn measure(peers: &Peers, peer: Peer, workload: &Workload, seconds: &str, script: &str) -> Result<Run> {
-    let (port, user, password) = peers.address(peer);
-    let before = peers.cpu_micros(peer)?;
+/// Runs each of so many in every round. Each round begins with another, so that none is always the first or the last.
+fn by_turns<T>(rounds: usize, count: usize, mut run: impl FnMut(usize) -> Result<T>) -> Result<Vec<Vec<T>>> {
+    let mut round = |first: usize| -> Result<Vec<T>> {
+        let mut runs = (0..count).map(|turn| run((turn + first) % count)).collect::<Result<Vec<T>>>()?;
+        runs.rotate_right(first % count);
+        Ok(runs)
+    };
+    (0..rounds).map(&mut round).collect()
+}
+
+/// A gateway without policies and without audit.
+fn plain(postgres: &Postgres) -> Options {
+    Options { profile: PROFILE, more: "[audit]\nenabled = false\n".into(), ..Options::before(postgres) }
+}
+
+/// A load, and the processor time that the proxy's process spends on it.
+fn timed(proxy: Option<u32>, address: Address, arguments: &[&str], seconds: &str, script: &str) -> Result<Run> {
+    let used = || proxy.map_or(Ok(0.0), cpu_micros);
+    let before = used()?;
+    let Load { tps, done } = load(address, arguments, seconds, script)?;
+    let cpu = used()? - before;
+    Ok(Run { tps, cpu_micros: if done > 0.0 { cpu / done } else { 0.0 } })
+}
+
+/// What pgbench did: transactions in a second, and in all.
+struct Load {
+    tps: f64,
+    done: f64,
+}
+
+/// Runs a script again and again.
+fn load((port, user, password): Address, arguments: &[&str], seconds: &str, script: &str) -> Result<Load> {
     let mut pgbench = Command::new(program("pgbench")?);
     pgbench.args(["-n", "-h", "127.0.0.1", "-p", &port.to_string(), "-U", user, "-T", seconds, "-f", script]);
-    let output = run(pgbench.args(workload.arguments).arg("shop").env("PGPASSWORD", password))?;
-    let cpu = peers.cpu_micros(peer)? - before;
+    let output = run(pgbench.args(arguments).arg("shop").env("PGPASSWORD", password))?;
     let number = |prefix: &str| -> Result<f64> {
         let line =
             output.lines().find_map(|line| line.strip_prefix(prefix)).context("pgbench printed something else")?;
         Ok(line.split([' ', '/']).next().unwrap_or_default().parse()?)
     };
-    let done = number("number of transactions actually processed: ")?;
-    Ok(Run { tps: number("tps = ")?, cpu_micros: if done > 0.0 { cpu / done } else { 0.0 } })
+    Ok(Load { tps: number("tps = ")?, done: number("number of transactions actually processed: ")? })
+}
+
+/// An example program of a crate, to which arguments can be added.
+fn example(package: &str, name: &str) -> Command {
+    let mut run =
+        steps::cargo(&["run", "--profile", PROFILE, "--locked", "-q", "-p", package, "--example", name, "--"]);
+    run.current_dir(root());
+    run
 }
 
 /// Times single calls into policies, in the engine alone: lines of a name, a tab, and a figure with its unit.
 fn policy_calls() -> Result<Vec<(String, String)>> {
     println!("==> policy calls");
-    let mut measure =
-        steps::cargo(&["run", "--release", "--locked", "-q", "-p", "portcullis-engine", "--example", "measure", "--"]);
-    let output = run(measure.args(["plugins/dist/block.wasm", "plugins/dist/mask.wasm"]).current_dir(root()))?;
+    let mut measure = example("portcullis-engine", "measure");
+    let output = run(measure.args(["plugins/dist/block.wasm", "plugins/dist/mask.wasm"]))?;
     Ok(output.lines().filter_map(|line| line.split_once('\t')).map(|(a, b)| (a.to_owned(), b.to_owned())).collect())
 }
 

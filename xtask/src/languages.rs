@@ -12,11 +12,12 @@ use portcullis_tests::{guest_rust, nothing_may_be_missing};
 use crate::steps::show;
 
 /// The examples of each language.
-const PACKAGES: [&str; 2] = ["no-mass-delete", "mask-emails"];
+pub(crate) const PACKAGES: [&str; 2] = ["no-mass-delete", "mask-emails"];
 
 /// A language that policies are written in.
-struct Language {
-    name: &'static str,
+pub(crate) struct Language {
+    /// Its name, which is that of its directory.
+    pub(crate) name: &'static str,
     /// Where its tools are.
     tools: fn() -> Option<PathBuf>,
     /// The command that runs the tests of a package in its directory.
@@ -25,13 +26,9 @@ struct Language {
     sdk: Option<(&'static str, &'static [&'static str])>,
 }
 
-const LANGUAGES: [Language; 5] = [
-    Language {
-        name: "rust",
-        tools: || None,
-        test: &["cargo", "test", "--quiet", "--locked"],
-        sdk: None,
-    },
+/// All of them.
+pub(crate) const LANGUAGES: [Language; 5] = [
+    Language { name: "rust", tools: || None, test: &["cargo", "test", "--quiet", "--locked"], sdk: None },
     Language {
         name: "go",
         tools: go::path,
@@ -50,12 +47,7 @@ const LANGUAGES: [Language; 5] = [
         test: &["python", "-m", "pytest", "-q"],
         sdk: Some(("sdk-python", &["python", "-m", "pytest", "-q"])),
     },
-    Language {
-        name: "c",
-        tools: c::path,
-        test: &["make", "test"],
-        sdk: Some(("sdk-c", &["make", "test"])),
-    },
+    Language { name: "c", tools: c::path, test: &["make", "test"], sdk: Some(("sdk-c", &["make", "test"])) },
 ];
 
 /// Installs what the languages need.
@@ -74,16 +66,22 @@ pub(crate) fn build(profile: &str) -> Result<()> {
                 // Links the SDK into the package; nothing is fetched for that.
                 let mut link = Command::new("npm");
                 link.args(["install", "--silent", "--omit=dev", "--offline", "--no-package-lock", "--no-audit", "--no-fund"]);
-                link.arg("--prefix").arg(root().join(dir(language, name)));
+                link.arg("--prefix").arg(root().join(language.directory(name)));
                 show(&format!("the SDK for {name}"), &mut link)?;
             }
         }
-        let mut build = Command::new(portcullis(profile)?);
-        build.args(["policy", "build"]).args(PACKAGES.map(|name| root().join(dir(language, name))));
-        build.env("PATH", path(language)?).envs(guest_rust::environment()?);
+        let mut build = builder(language, profile)?;
+        build.args(PACKAGES.map(|name| root().join(language.directory(name))));
         show(&format!("build of the examples in {}", language.name), &mut build)?;
     }
     Ok(())
+}
+
+/// The gateway's own `policy build`, which finds the language's tools.
+pub(crate) fn builder(language: &Language, profile: &str) -> Result<Command> {
+    let mut build = Command::new(portcullis(profile)?);
+    build.args(["policy", "build"]).env("PATH", path(language)?).envs(guest_rust::environment()?);
+    Ok(build)
 }
 
 /// Runs the tests of the examples and of the SDKs in their own languages.
@@ -99,7 +97,7 @@ pub(crate) fn test() -> Result<()> {
             show(&what, &mut test)
         };
         for name in PACKAGES {
-            run(format!("tests of {name} in {}", language.name), root().join(dir(language, name)), language.test)?;
+            run(format!("tests of {name} in {}", language.name), root().join(language.directory(name)), language.test)?;
         }
         if let Some((dir, line)) = language.sdk {
             run(format!("tests of the SDK for {}", language.name), root().join("plugins").join(dir), line)?;
@@ -110,7 +108,7 @@ pub(crate) fn test() -> Result<()> {
 
 /// The directories of the examples that are built here.
 pub(crate) fn packages() -> Result<Vec<String>> {
-    Ok(available()?.into_iter().flat_map(|language| PACKAGES.map(|name| dir(language, name))).collect())
+    Ok(available()?.into_iter().flat_map(|language| PACKAGES.map(|name| language.directory(name))).collect())
 }
 
 /// The languages whose tools are here.
@@ -125,8 +123,11 @@ fn available() -> Result<Vec<&'static Language>> {
     Ok(there)
 }
 
-fn dir(language: &Language, name: &str) -> String {
-    format!("examples/write-a-policy/{}/{name}", language.name)
+impl Language {
+    /// The directory of an example, below the checkout's root.
+    pub(crate) fn directory(&self, name: &str) -> String {
+        format!("examples/write-a-policy/{}/{name}", self.name)
+    }
 }
 
 /// The PATH with the language's tools before all others.

@@ -19,7 +19,8 @@ cargo xtask <task>
   test             build the plugins and run every test against the real servers (CI=true: nothing may be missing)
   lint             format, clippy, documentation, crate boundaries, licences, duplicate versions
   plugins          build the standard plugins
-  bench [--quick]  measure against a direct connection and PgBouncer, and write docs/benchmarks.md
+  bench [--quick]  measure against a direct connection and PgBouncer, and write docs/benchmarks.md and docs/languages.md
+                   bench languages, bench rollout: only what policies of each language cost, or only that they come and go
 ";
 
 fn main() -> ExitCode {
@@ -41,8 +42,8 @@ fn task(arguments: &[&str]) -> Result<()> {
         ["test"] => steps::test(),
         ["lint"] => steps::lint(),
         ["plugins"] => steps::plugins("debug"),
-        ["bench"] => bench::bench(false),
-        ["bench", "--quick"] => bench::bench(true),
+        ["bench", part @ .., "--quick"] => bench::bench(part, true),
+        ["bench", part @ ..] => bench::bench(part, false),
         [] | ["help" | "--help" | "-h"] => {
             print!("{HELP}");
             Ok(())

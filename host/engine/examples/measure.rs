@@ -2,17 +2,16 @@
 //! tab, and a figure with its unit.
 #![allow(clippy::unwrap_used, reason = "a measurement that cannot go on has failed")]
 
-use std::collections::BTreeMap;
+mod shared;
+
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use portcullis_engine::{Capability, Engine, EngineOptions, PolicyLimits, PolicySpec};
-use portcullis_verdict::mask::HashKey;
-use portcullis_verdict::{
-    Batch, Chunk, Column, ColumnRef, Command, Credential, Decide, Effects, Facts, Judge, Kind, Mode, Outcome, Phase,
-    Principal, Relation, ResultSet, Session, SqlStatement, Statement, Target,
-};
+use portcullis_engine::PolicyLimits;
+use portcullis_verdict::{Batch, Chunk, Column, Command, Decide, Judge, Outcome, ResultSet};
+
+use self::shared::{column, command, engine, install, session};
 
 /// As in `policies/no-destructive-sql`.
 const BLOCK: &str = r#"{"rules": [
@@ -36,13 +35,15 @@ fn main() {
         eprintln!("usage: measure <block.wasm> <mask.wasm>");
         std::process::exit(2);
     };
+    let policy = |name, component, settings| shared::policy(name, component, settings, PolicyLimits::default());
     let chains = [
         ("none", vec![]),
         ("one", vec![policy("one", &block, BLOCK)]),
         ("three", ["first", "second", "third"].map(|name| policy(name, &block, BLOCK)).into()),
         ("rows", vec![policy("mask", &mask, MASK)]),
     ];
-    let engine = engine(&chains);
+    let engine = engine(None);
+    install(&engine, &chains);
     let judge = |target| engine.judge(&session(target));
     let command = command();
 
@@ -104,66 +105,6 @@ fn report(name: &str, times: usize, mut timed: impl FnMut() -> Duration) -> Dura
     let (median, late) = (taken[times / 2], taken[times * 99 / 100]);
     println!("{name}\t{:.2} µs at the median, {:.2} µs at p99", median.as_secs_f64() * 1e6, late.as_secs_f64() * 1e6);
     median
-}
-
-fn engine(chains: &[(&str, Vec<PolicySpec>)]) -> Arc<Engine> {
-    let hash_key = HashKey::new(b"a key to measure with");
-    let engine =
-        Engine::new(EngineOptions { cache_dir: None, max_instances: 100, hash_key, meter: None, fuel: false }).unwrap();
-    let names = |policies: &[PolicySpec]| policies.iter().map(|p| p.name.clone()).collect();
-    let bindings: BTreeMap<_, _> = chains.iter().map(|(t, policies)| ((*t).to_owned(), names(policies))).collect();
-    let policies = chains.iter().flat_map(|(_, policies)| policies.iter().cloned()).collect();
-    match engine.prepare(policies, bindings) {
-        Ok(set) => engine.swap(set),
-        Err(problems) => panic!("{}", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
-    };
-    engine
-}
-
-fn policy(name: &str, component: &Arc<[u8]>, settings: &str) -> PolicySpec {
-    PolicySpec {
-        name: name.into(),
-        component: component.clone(),
-        settings: settings.into(),
-        mode: Mode::Enforce,
-        capabilities: Capability::ALL.into(),
-        limits: PolicyLimits::default(),
-        canary: None,
-    }
-}
-
-fn session(target: &str) -> Arc<Session> {
-    Arc::new(Session {
-        id: "0198c0de-0000-7000-8000-000000000001".into(),
-        protocol: "postgres",
-        principal: Principal { name: "alice".into(), groups: vec!["dev".into()], credential: Credential::Scram },
-        target: Arc::new(Target { name: target.into(), labels: BTreeMap::new() }),
-        client_address: "192.0.2.7:4711".parse().unwrap(),
-        reason: None,
-    })
-}
-
-/// A join with a condition, as its facts are read.
-fn command() -> Arc<Command> {
-    let relation = |name: &str| Relation { schema: "public".into(), name: name.into(), effects: Effects::READ };
-    let statement = SqlStatement {
-        dialect: "postgres".into(),
-        verb: "SELECT".into(),
-        effects: Effects::READ,
-        relations: ["customers", "orders"].map(relation).into(),
-        columns_read: ["name", "email", "id", "customer_id"].map(|c| column("customers", c)).into(),
-        functions: vec!["count".into()],
-        has_where: true,
-    };
-    let facts = Facts { fingerprint: "50fde20626009aba".into(), sql: Ok(vec![statement]) };
-    let text = "SELECT c.name, c.email, count(*) FROM public.customers c JOIN public.orders o ON o.customer_id = c.id \
-                WHERE c.id = 4711 GROUP BY 1, 2";
-    let statement = Arc::new(Statement { kind: Kind::Sql, text: text.into(), facts: Arc::new(facts) });
-    Arc::new(Command { sequence: 1, phase: Phase::Execute, statement, parameters: vec![], reason: None })
-}
-
-fn column(relation: &str, name: &str) -> ColumnRef {
-    ColumnRef { schema: "public".into(), relation: relation.into(), name: name.into() }
 }
 
 /// Five columns, of which the last is text.

@@ -5,13 +5,13 @@ use std::fs;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
-use portcullis_tests::place::{Scratch, root};
+use portcullis_tests::place::Scratch;
 use portcullis_tests::postgres::program;
 use portcullis_tests::process::run;
 
 use super::peers::{Peer, Peers};
 use super::report::{median, name};
-use crate::steps;
+use super::{by_turns, example};
 
 /// Those whose latency is compared; the first has the audit off.
 const AUDITED: [Peer; 3] = [Peer::Open, Peer::Audited, Peer::Strict];
@@ -34,16 +34,8 @@ pub(super) fn measure(peers: &Peers, script: &str, rounds: usize, seconds: &str)
     let mut verdict = String::new();
     for clients in ["1", "8"] {
         println!("==> latency with the audit, {clients} clients");
-        let mut all: Vec<[Latency; 3]> = Vec::new();
-        for round in 0..rounds {
-            let mut runs = [Latency { median: 0.0, p99: 0.0 }; 3];
-            for turn in 0..AUDITED.len() {
-                let place = (turn + round) % AUDITED.len();
-                runs[place] = latency(peers, AUDITED[place], script, clients, seconds)?;
-            }
-            all.push(runs);
-        }
-        let over = |value: &dyn Fn(&[Latency; 3]) -> f64| median(all.iter().map(value).collect());
+        let all = by_turns(rounds, AUDITED.len(), |place| latency(peers, AUDITED[place], script, clients, seconds))?;
+        let over = |value: &dyn Fn(&Vec<Latency>) -> f64| median(all.iter().map(value).collect());
         for (place, peer) in AUDITED.iter().enumerate() {
             let (middle, late) = (over(&|r| r[place].median), over(&|r| r[place].p99));
             let by_median = over(&|r| r[place].median / r[0].median);
@@ -88,10 +80,9 @@ fn latency(peers: &Peers, peer: Peer, script: &str, clients: &str, seconds: &str
 /// What the parts print of themselves.
 fn figures() -> Result<String> {
     let mut text = String::new();
-    for (package, example) in [("portcullis-store", "audit"), ("portcullis-recording", "throughput")] {
-        println!("==> {example}");
-        let mut command = steps::cargo(&["run", "--release", "--locked", "-q", "-p", package, "--example", example]);
-        text += &run(command.current_dir(root()))?;
+    for (package, name) in [("portcullis-store", "audit"), ("portcullis-recording", "throughput")] {
+        println!("==> {name}");
+        text += &run(&mut example(package, name))?;
     }
     Ok(text)
 }

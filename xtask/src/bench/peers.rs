@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use portcullis_tests::gateway::{Gateway, Options};
@@ -10,7 +10,7 @@ use portcullis_tests::place::{Scratch, free_port};
 use portcullis_tests::postgres::{self, Postgres, program};
 use portcullis_tests::process::{Running, find, run, until};
 
-use super::PASSWORD;
+use super::{Address, PASSWORD, plain};
 
 /// One way to the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,16 +53,7 @@ pub(super) struct Peers {
 impl Peers {
     pub(super) fn start(postgres: &Postgres) -> Result<Self> {
         let (bouncer, bouncer_port, scratch) = bouncer(postgres)?;
-        let plain =
-            || Options { profile: "release", more: "[audit]\nenabled = false\n".into(), ..Options::before(postgres) };
-        let guarded = Options { more: String::new(), ..plain() }
-            .with("no-destructive-sql", "policies/no-destructive-sql", "capabilities = [\"clock\"]")
-            .with("review-schema-changes", "policies/review-schema-changes", "")
-            .with(
-                "mask",
-                "plugins/mask",
-                "settings = { rules = [{ name = \"pii\", labels = [\"pii\"], mask = \"email\" }] }",
-            );
+        let plain = || plain(postgres);
         let masked = plain().with(
             "mask",
             "plugins/mask",
@@ -84,7 +75,7 @@ impl Peers {
                 target: "record = \"results\"\n".into(),
                 ..plain()
             })?,
-            guarded: Gateway::start(guarded)?,
+            guarded: Gateway::start(guarded(postgres))?,
             masked: Gateway::start(masked)?,
             scanned: Gateway::start(scanned)?,
             server_port: postgres.port,
@@ -93,7 +84,7 @@ impl Peers {
     }
 
     /// Port, user and password.
-    pub(super) fn address(&self, peer: Peer) -> (u16, &'static str, &'static str) {
+    pub(super) fn address(&self, peer: Peer) -> Address {
         match peer {
             Peer::Direct => (self.server_port, postgres::ROLE, postgres::PASSWORD),
             Peer::PgBouncer => (self.bouncer_port, "alice", PASSWORD),
@@ -113,63 +104,66 @@ impl Peers {
         }
     }
 
-    /// The processor time that the proxy has used so far, in microseconds.
-    pub(super) fn cpu_micros(&self, peer: Peer) -> Result<f64> {
+    /// The proxy's process, if there is one.
+    pub(super) fn process(&self, peer: Peer) -> Option<u32> {
         match peer {
-            Peer::Direct => Ok(0.0),
-            Peer::PgBouncer => cpu_micros(self.bouncer.id()),
-            _ => cpu_micros(self.gateway(peer).id()),
+            Peer::Direct => None,
+            Peer::PgBouncer => Some(self.bouncer.id()),
+            _ => Some(self.gateway(peer).id()),
         }
     }
 
-    /// Memory of one session that does nothing, in KiB, with three policies: the growth over 100 sessions.
+    /// Memory of one session that does nothing, in KiB, with three policies.
     pub(super) fn parked_kib(&self) -> Result<f64> {
-        const SESSIONS: u32 = 100;
-        let scratch = Scratch::new("parked")?;
-        let script = scratch.path().join("script.sql");
-        fs::write(&script, "select 1;\n\\sleep 15 s\n")?;
-        let before = resident_kib(self.guarded.id())?;
-        let (port, user, password) = self.address(Peer::Guarded);
-        let mut pgbench = Command::new(program("pgbench")?);
-        pgbench.args([
-            "-n",
-            "-h",
-            "127.0.0.1",
-            "-p",
-            &port.to_string(),
-            "-U",
-            user,
-            "-c",
-            &SESSIONS.to_string(),
-            "-t",
-            "1",
-            "-f",
-        ]);
-        let mut load = pgbench
-            .arg(&script)
-            .arg("shop")
-            .env("PGPASSWORD", password)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()?;
-        let open = until("the sessions are open", Duration::from_secs(30), || {
-            let metrics = self.guarded.http("/metrics", Some("olga"))?;
-            ensure!(
-                metrics.lines().any(|l| l.starts_with("portcullis_sessions_active") && l.ends_with(" 100")),
-                "not yet"
-            );
-            Ok(())
-        });
-        // Long enough for a session to count as quiet.
-        std::thread::sleep(Duration::from_secs(8));
-        let parked = resident_kib(self.guarded.id())?;
-        load.wait()?;
-        open?;
-        Ok((parked - before) / f64::from(SESSIONS))
+        Ok(sessions_kib(&self.guarded, 100)?[1])
     }
 }
 
-fn cpu_micros(pid: u32) -> Result<f64> {
+/// A gateway with three policies and the audit.
+pub(super) fn guarded(postgres: &Postgres) -> Options {
+    Options { more: String::new(), ..plain(postgres) }
+        .with("no-destructive-sql", "policies/no-destructive-sql", "capabilities = [\"clock\"]")
+        .with("review-schema-changes", "policies/review-schema-changes", "")
+        .with(
+            "mask",
+            "plugins/mask",
+            "settings = { rules = [{ name = \"pii\", labels = [\"pii\"], mask = \"email\" }] }",
+        )
+}
+
+/// How much a gateway's memory grows with each of so many sessions, in KiB: at the most while they are opened and ask one command, and
+/// when all of them have done nothing for a while.
+pub(super) fn sessions_kib(gateway: &Gateway, sessions: u32) -> Result<[f64; 2]> {
+    let scratch = Scratch::new("parked")?;
+    let script = scratch.path().join("script.sql");
+    fs::write(&script, "select 1;\n\\sleep 600 s\n")?;
+    let before = resident_kib(gateway.id())?;
+    let mut pgbench = Command::new(program("pgbench")?);
+    pgbench.args(["-n", "-h", "127.0.0.1", "-p", &gateway.port.to_string(), "-U", "alice", "-t", "1", "-f"]);
+    pgbench.arg(&script).args(["-c", &sessions.to_string(), "shop"]).env("PGPASSWORD", PASSWORD);
+    // It ends when this is left.
+    let mut load = Running::start(pgbench.stdout(Stdio::null()).stderr(Stdio::null()), "TERM")?;
+    let active = format!("portcullis_sessions_active {sessions}");
+    let mut most = before;
+    until("the sessions are open", Duration::from_secs(300), || {
+        most = most.max(resident_kib(gateway.id())?);
+        let metrics = gateway.http("/metrics", Some("olga"))?;
+        ensure!(load.has_ended() || metrics.lines().any(|line| line == active), "not yet");
+        Ok(())
+    })?;
+    // Long enough for a session to count as quiet.
+    let quiet = Instant::now() + Duration::from_secs(8);
+    while Instant::now() < quiet {
+        most = most.max(resident_kib(gateway.id())?);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let parked = resident_kib(gateway.id())?;
+    ensure!(!load.has_ended(), "pgbench could not hold {sessions} sessions open");
+    Ok([most, parked].map(|kib| (kib - before) / f64::from(sessions)))
+}
+
+/// The processor time that a process has used so far, in microseconds.
+pub(super) fn cpu_micros(pid: u32) -> Result<f64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     // The name in parentheses may hold spaces; user and system time are the 14th and 15th fields of all.
     let fields: Vec<&str> = stat.rsplit_once(')').context("an odd /proc")?.1.split_whitespace().collect();

@@ -38,22 +38,32 @@ pub(super) fn name(peer: Peer) -> &'static str {
     }
 }
 
+/// The middle one.
 pub(super) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// The median over the rounds of what one round gives.
-fn over(rounds: &Rounds, value: impl Fn(&[Run]) -> f64) -> f64 {
+pub(super) fn over(rounds: &Rounds, value: impl Fn(&[Run]) -> f64) -> f64 {
     median(rounds.iter().map(|runs| value(runs)).collect())
 }
 
-/// Writes the page.
+/// The page with this section in the place of the one under the same heading, or else before the aims.
+pub(super) fn with_section(page: &str, heading: &str, section: &str) -> String {
+    let (before, after) = match page.split_once(heading) {
+        Some((before, old)) => (before, old.find("\n## ").map_or("", |end| &old[end + 1..])),
+        None => page.split_at(page.find("## Aims").unwrap_or(page.len())),
+    };
+    format!("{before}{section}{after}")
+}
+
+/// Writes the page. `sections` are those that were measured elsewhere.
 pub(super) fn write(
     results: &[(&Workload, Rounds)],
     calls: &[(String, String)],
     parked: f64,
-    evidence: &str,
+    sections: &str,
     (rounds, seconds): (usize, &str),
 ) -> String {
     let mut out = format!(
@@ -86,7 +96,7 @@ pub(super) fn write(
         let _ = writeln!(out, "| {what} | {figure} |");
     }
     let _ = write!(out, "\nA session that does nothing, with three policies: {parked:.0} KiB (aim: at most 64).\n\n");
-    out + evidence + &aims(results)
+    out + sections + &aims(results)
 }
 
 fn aims(results: &[(&Workload, Rounds)]) -> String {
@@ -114,7 +124,7 @@ fn aims(results: &[(&Workload, Rounds)]) -> String {
 }
 
 /// Processor, memory, kernel and the versions of what took part.
-fn machine() -> String {
+pub(super) fn machine() -> String {
     let file = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let cpuinfo = file("/proc/cpuinfo");
     let model = cpuinfo
@@ -136,4 +146,18 @@ fn machine() -> String {
         version("postgres", "--version"),
         version("pgbouncer", "--version")
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_section_takes_the_place_of_the_one_before_it() {
+        let page = "# Page\n\n## One\n\nold\n\n### Of one\n\n## Aims\n";
+        let (one, two) = ("## One\n\nnew\n\n", "## Two\n\n");
+        assert_eq!(with_section(page, "## One", one), "# Page\n\n## One\n\nnew\n\n## Aims\n");
+        assert_eq!(with_section(page, "## Two", two), page.replace("## Aims", "## Two\n\n## Aims"));
+        assert_eq!(with_section("## One\n\nold\n", "## One", one), one);
+    }
 }

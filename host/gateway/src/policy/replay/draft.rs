@@ -4,18 +4,12 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Context;
 use portcullis_engine::{Engine, PolicySpec, Rehearsal};
-use portcullis_package::Package;
+use portcullis_package::{Package, read_settings};
 use portcullis_verdict::Session;
-use serde_json::Value;
 
 use super::super::{engine, prepare, spec};
 use super::sessions::MAX_REHEARSALS;
-use crate::config::read_file;
-
-/// Settings are not larger than this.
-const MAX_SETTINGS_BYTES: u64 = 4 << 20;
 
 /// The most targets that a log may name.
 const MAX_TARGETS: usize = 1000;
