@@ -121,7 +121,9 @@ fn what_is_not_pinned_or_not_signed_is_never_loaded() {
     let metrics = gateway.http("/metrics", Some("olga")).unwrap();
     assert!(metrics.contains("portcullis_policy_changes_refused_total 2"), "{metrics}");
     // Signed, it is taken.
-    done(policy(&dir, &["sign", &source("1.1.0"), "--key", "key"]));
+    let why = refused(policy(&dir, &["sign", &source("1.1.0"), "--key", "key"]));
+    assert!(why.contains(digest), "{why}");
+    done(policy(&dir, &["sign", &format!("{}@{digest}", source("1.1.0")), "--key", "key"]));
     done(gateway.reload().unwrap());
     assert!(denial(&gateway, "customers").contains("customers is out of reach"));
     assert_eq!(denial(&gateway, "orders"), "");
@@ -191,7 +193,9 @@ fn a_tag_that_moves_is_followed_if_it_is_signed_and_no_step_back() {
     gateway.restart().unwrap();
     assert!(denial(&gateway, "customers").contains("customers is out of reach"));
     // What was refused is taken when it is signed, though the tag does not move.
-    done(policy(&dir, &["sign", &source, "--key", "key"]));
+    let why = refused(policy(&dir, &["sign", &source, "--key", "key"]));
+    let whole = why.split_whitespace().last().unwrap();
+    done(policy(&dir, &["sign", whole, "--key", "key"]));
     until("the signed version is in force", Duration::from_secs(60), || {
         ensure!(denial(&gateway, "orders").contains("orders is out of reach"), "not yet");
         Ok(())

@@ -141,7 +141,7 @@ pub(crate) struct RolledBack {
     params(("name" = String, Path, description = "The policy's name")),
     responses(
         (status = 200, description = "It is done", body = RolledBack),
-        (status = 409, description = "There is nothing to go back to, or another change is under way",
+        (status = 409, description = "There is nothing to go back to",
          body = Problem, content_type = "application/problem+json"),
         Refused,
     ),
@@ -150,16 +150,10 @@ pub(crate) struct RolledBack {
 pub(crate) async fn rollback(State(app): Shared, caller: Caller, Path(name): Path<String>) -> Answer<Json<RolledBack>> {
     caller.must(Need::Operate)?;
     let conflict = |detail: String| Problem::new(StatusCode::CONFLICT, detail);
-    let under_way = |_| conflict("another change is under way; try again".into());
-    let alone = app.reloading.clone().try_lock_owned().map_err(under_way)?;
     let by = caller.reviewer.name;
     record(&app, "rollback", &by, format!("of the policy {name}, asked for over the admin API")).await?;
     tracing::info!(by, policy = name, "a rollback was asked for over the admin API");
-    let done = blocking(&app, move |app| {
-        // Held to the end, though its caller may leave.
-        let _alone = alone;
-        app.services.rollout.rollback(&name).map_err(conflict)
-    });
+    let done = blocking(&app, move |app| app.services.rollout.rollback(&name).map_err(conflict));
     Ok(Json(RolledBack { rolled_back: done.await? }))
 }
 

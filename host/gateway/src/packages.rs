@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use portcullis_package::trust::{Detached, Trust};
 use portcullis_package::{Lock, Package};
-use portcullis_registry::{Artifact, Digest, Layout, Pulled, Reference, Registry, RegistryOptions, Signature};
+use portcullis_registry::{
+    Artifact, Digest, Layout, Pulled, Reference, Registry, RegistryOptions, Signature, check_name,
+};
 use portcullis_verdict::RolloutStep;
 
 use crate::show::reasons;
@@ -155,20 +157,18 @@ impl Packages {
     fn fetch(&self, reference: &Reference, digest: &Digest) -> Result<(Pulled, Vec<String>), Unfit> {
         let failed = |error: anyhow::Error| Unfit::resolve(reasons(&error), "");
         let store = self.kept().map_err(failed)?.filter(|store| store.contains(digest));
-        let kept = store.map(|store| {
-            store.get(digest).map_err(|error| {
-                let hint = format!("remove {} to have it fetched again", self.store.display());
-                Unfit::verify(reasons(&error.into()), &hint)
-            })
-        });
-        let unsigned = match kept.transpose()? {
-            Some(kept) => match self.verify(reference, &kept) {
+        let unfit = match store.map(|store| store.get(digest)) {
+            Some(Ok(kept)) => match self.verify(reference, &kept) {
                 Ok(signers) => return Ok((kept, signers)),
                 Err(unfit) => Some(unfit),
             },
+            Some(Err(error)) => {
+                let hint = format!("remove {} to have it fetched again", self.store.display());
+                Some(Unfit::verify(reasons(&error.into()), &hint))
+            }
             None => None,
         };
-        let pulled = match (self.pull(reference, Some(digest)), unsigned) {
+        let pulled = match (self.pull(reference, Some(digest)), unfit) {
             (Ok(pulled), _) => pulled,
             (Err(_), Some(unfit)) => return Err(unfit),
             (Err(error), None) => return Err(failed(error)),
@@ -208,9 +208,11 @@ impl Packages {
         self.lock.get(source).map(|locked| locked.digest.as_str())
     }
 
-    /// Whether a version of a source would be a step back.
-    pub(crate) fn is_downgrade(&self, source: &str, version: &str) -> bool {
-        self.lock.is_downgrade(source, version)
+    /// Whether a version of a source is newer than the pinned one.
+    pub(crate) fn is_newer(&self, source: &str, version: &str) -> bool {
+        let pinned = self.lock.get(source).map(|locked| &locked.version);
+        let version = version.parse::<semver::Version>().ok();
+        pinned.zip(version).is_some_and(|(pinned, version)| version.cmp_precedence(pinned).is_gt())
     }
 
     /// The digest that a tag stands for now.
@@ -234,6 +236,7 @@ impl Packages {
 
     /// Who of those who must have signed a package has.
     pub(crate) fn verify(&self, reference: &Reference, pulled: &Pulled) -> Result<Vec<String>, Unfit> {
+        check_name(reference, &pulled.artifact).map_err(|error| Unfit::verify(reasons(&error.into()), ""))?;
         let repository = format!("{}/{}", reference.registry(), reference.repository());
         let verified = self.trust.verify(&repository, pulled.artifact.digest().as_str(), &detached(&pulled.signatures));
         verified.map_err(|error| Unfit::verify(error.to_string(), ""))
@@ -269,7 +272,9 @@ pub(crate) fn locks<'a>(base: &Path, data_dir: &Path, polled: impl Iterator<Item
     let read = |path: PathBuf| Lock::read(&path).map_err(|error| error.to_string());
     let (mut lock, since) = (read(base.join(LOCK))?, read(data_dir.join(POLLED))?);
     for source in polled {
-        let Some(newer) = lock.get(source).and_then(|first| since.get(&resting(source, &first.digest))) else { continue };
+        let Some(first) = lock.get(source) else { continue };
+        let newer = since.get(&resting(source, &first.digest));
+        let Some(newer) = newer.filter(|newer| newer.version.cmp_precedence(&first.version).is_gt()) else { continue };
         lock.set(source, &newer.version.to_string(), &newer.digest).map_err(|error| error.to_string())?;
     }
     Ok(lock)
@@ -284,6 +289,18 @@ pub(crate) fn pin(base: &Path, data_dir: &Path, source: &str, version: &str, dig
     polled.retain(|entry, _| is_current(entry));
     polled.set(&resting(source, &first.digest), version, digest)?;
     Ok(polled.write(&path)?)
+}
+
+/// Forgets what polling has pinned for a source: the lock file counts again.
+pub(crate) fn unpin(data_dir: &Path, source: &str) -> anyhow::Result<()> {
+    let path = data_dir.join(POLLED);
+    let before = Lock::read(&path)?;
+    let mut polled = before.clone();
+    polled.retain(|entry, _| !entry.starts_with(&format!("{source}@")));
+    if polled != before {
+        polled.write(&path)?;
+    }
+    Ok(())
 }
 
 /// The name of a pin that came after another.

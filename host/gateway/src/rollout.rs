@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use portcullis_engine::{Engine, EngineOptions, PolicySpec};
 use portcullis_package::run_case;
@@ -15,6 +15,9 @@ use sha2::{Digest, Sha256};
 use crate::config::Bound;
 use crate::policy::Trial;
 use crate::show::reasons;
+
+/// How long the cases of a package may take together: whoever wants to go back waits for them.
+const ALL_CASES: Duration = Duration::from_secs(30);
 
 /// The policies in force with their past, and the newest refusal.
 #[derive(Default)]
@@ -171,7 +174,11 @@ impl Rollouts {
 
 fn run_cases(engine: &Arc<Engine>, bound: &Bound) -> Result<(), String> {
     let trial = Trial::new(engine, bound.own.clone()).map_err(|error| reasons(&error))?;
+    let begun = Instant::now();
     for case in &bound.cases {
+        if begun.elapsed() > ALL_CASES {
+            return Err(format!("its own cases take longer than {} s", ALL_CASES.as_secs()));
+        }
         run_case(case, &trial, &bound.own.name, &read_statement).outcome.map_err(|difference| {
             let file = case.file.file_name().unwrap_or_default().to_string_lossy();
             format!("its own case \"{}\" in cases/{file} fails: {}", case.name, difference.replace('\n', "; "))

@@ -38,6 +38,12 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Between two looks for recordings whose time is over.
 const PRUNE: Duration = Duration::from_secs(600);
 
+/// How often in a row what a tag means may be refused before it is asked for less often.
+const PATIENCE: u32 = 10;
+
+/// The longest pause until it is asked for again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
+
 const MIB: u64 = 1 << 20;
 
 /// `portcullis check`: everything that `serve` does before it serves.
@@ -56,6 +62,10 @@ pub(crate) fn check(path: &Path) -> anyhow::Result<()> {
 pub(crate) fn serve(path: &Path) -> anyhow::Result<()> {
     let mut watch = Watch::default();
     let (before, mut files) = (watch.before(), BTreeSet::new());
+    if let Ok((file, _)) = config::packages(path) {
+        // What is fetched is kept there.
+        keys::data_dir(&path.parent().unwrap_or(Path::new("")).join(&file.data_dir))?;
+    }
     let loaded = config::load(path, &mut files)?;
     watch.after(before, &files);
     log::start(&loaded.file);
@@ -506,9 +516,9 @@ impl Gateway {
             let why = "nobody has to sign it, so that polling would trust whoever can push; add a [[trust.rule]] that covers it";
             return Err((RolloutStep::Verify, why.into()));
         }
-        if packages.is_downgrade(source, &version) {
+        if !packages.is_newer(source, &version) {
             let why = format!(
-                "version {version} is older than what is pinned; `portcullis policy lock --update` takes it on purpose"
+                "version {version} is not newer than what is pinned; `portcullis policy lock --update` takes it on purpose"
             );
             return Err((RolloutStep::Verify, why));
         }
@@ -573,6 +583,8 @@ struct Poll {
     next: Instant,
     /// What was refused last and why: it is told once.
     refusal: Option<(RolloutStep, String)>,
+    /// How often something was refused in a row.
+    refusals: u32,
 }
 
 impl Polls {
@@ -592,7 +604,7 @@ impl Polls {
             .collect();
         self.0.retain(|source, _| polled.contains_key(source));
         for (source, every) in polled {
-            let new = || Poll { every, next: Instant::now() + every, refusal: None };
+            let new = || Poll { every, next: Instant::now() + every, refusal: None, refusals: 0 };
             self.0.entry(source).or_insert_with(new).every = every;
         }
     }
@@ -607,9 +619,15 @@ impl Polls {
         due.collect()
     }
 
-    /// Remembers how asking for a source ended, and gives a refusal back that is another than the last.
+    /// Remembers how asking for a source ended, and gives a refusal back that is another than the last. What is refused again and again is
+    /// asked for less often.
     fn told(&mut self, source: &str, refusal: Option<(RolloutStep, String)>) -> Option<(RolloutStep, String)> {
         let poll = self.0.get_mut(source)?;
+        poll.refusals = if refusal.is_some() { poll.refusals.saturating_add(1) } else { 0 };
+        if poll.refusals > PATIENCE {
+            let pause = poll.every.saturating_mul(1 << (poll.refusals - PATIENCE).min(10));
+            poll.next = Instant::now() + pause.min(LONGEST_PAUSE.max(poll.every));
+        }
         let last = std::mem::replace(&mut poll.refusal, refusal);
         poll.refusal.clone().filter(|new| last.as_ref() != Some(new))
     }

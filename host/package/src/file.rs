@@ -1,6 +1,7 @@
 //! Reading files: bounded, and with errors that say where.
 
 use std::io::Read;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
@@ -13,6 +14,10 @@ pub(crate) const MAX_TEXT: u64 = 1 << 20;
 /// Reads a file of at most `limit` bytes.
 pub(crate) fn read(file: &Path, limit: u64) -> Result<Vec<u8>, PackageError> {
     let failed = |source| PackageError::Read { file: file.into(), source };
+    // A pipe would be waited for.
+    if std::fs::metadata(file).map_err(failed)?.file_type().is_fifo() {
+        return Err(failed(std::io::Error::other("it is a pipe, not a file")));
+    }
     let mut bytes = Vec::new();
     // The length that the file system tells is not trusted: what is read is bounded by itself.
     let opened = std::fs::File::open(file).map_err(failed)?;

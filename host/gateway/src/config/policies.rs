@@ -15,7 +15,7 @@ use super::resolve::warn_if_open;
 use crate::packages::{Found, LOCK, Packages, Registries, Unfit, locks};
 
 /// How long one question of a package's own cases may take.
-const CASE_MS: u64 = 10_000;
+const CASE_MS: u64 = 1000;
 
 /// A policy that may be loaded, with where it came from.
 #[derive(Clone, Debug)]

@@ -9,12 +9,14 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail, ensure};
 use portcullis_package::trust::{PublicKey, Rule, SecretKey, SecretKeyError, Signer, Trust};
 use portcullis_package::{Lock, Package};
-use portcullis_registry::{Artifact, Layout, Named, Problem, Pulled, Reference, RegistryError, Signature};
+use portcullis_registry::{
+    Artifact, Layout, Named, Problem, Pulled, Reference, RegistryError, Signature, check_name,
+};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::cli::RegistryArgs;
 use crate::config::{self, read_file};
-use crate::packages::{LOCK, Packages, Registries, detached, reference, wait};
+use crate::packages::{LOCK, Packages, Registries, detached, reference, unpin, wait};
 use crate::show::{reasons, safe, safe_lines};
 
 /// The password of secret keys for programs, which have no terminal.
@@ -58,6 +60,9 @@ pub(super) fn push(package: &Path, to: &str, key: Option<&Path>, args: &Registry
     // Asked for before anything is sent.
     let key = key.map(secret_key).transpose()?;
     let artifact = Artifact::pack(&package)?;
+    for path in package.outside() {
+        eprintln!("note: {} lies outside of the package and is packed with it", path.display());
+    }
     let client = registries(args)?.client(&tagged)?;
     // Whoever pinned a version must find it for ever.
     let there = match tagged.version().map(|_| wait(client.resolve(&tagged))).transpose()? {
@@ -77,8 +82,14 @@ pub(super) fn push(package: &Path, to: &str, key: Option<&Path>, args: &Registry
 
 /// `portcullis policy sign`
 pub(super) fn sign(to: &str, key: &Path, args: &RegistryArgs) -> anyhow::Result<()> {
-    let (reference, key) = (parse(to)?, secret_key(key)?);
+    let reference = parse(to)?;
     let pulled = fetch(&reference, args)?;
+    let digest = pulled.artifact.digest();
+    ensure!(
+        reference.digest().is_some(),
+        "{reference} is {digest} now, and a tag can change while you look; look at it with `portcullis policy inspect`, then sign {reference}@{digest}"
+    );
+    let key = secret_key(key)?;
     add_signature(&registries(args)?.client(&reference)?, &reference, &pulled.artifact, &key)?;
     println!("signed {reference}\ndigest {}", pulled.artifact.digest());
     Ok(())
@@ -173,7 +184,10 @@ pub(super) fn verify(what: &str, keys: &[PathBuf], args: &RegistryArgs) -> anyho
     let mut good = true;
     for (name, pulled) in &found {
         let repository = match name.parse::<Reference>() {
-            Ok(reference) => format!("{}/{}", reference.registry(), reference.repository()),
+            Ok(reference) => {
+                check_name(&reference, &pulled.artifact)?;
+                format!("{}/{}", reference.registry(), reference.repository())
+            }
             // One that was saved from a directory has never been in a registry.
             Err(_) => format!("local/{}", pulled.artifact.policy().package.name),
         };
@@ -263,6 +277,9 @@ pub(super) fn load(layout: &Path, config: &Path) -> anyhow::Result<()> {
     crate::keys::data_dir(&base.join(&file.data_dir))?;
     let found = find(&layout.display().to_string(), &RegistryArgs { config: None })?;
     for (name, pulled) in &found {
+        if let Ok(reference) = name.parse::<Reference>() {
+            check_name(&reference, &pulled.artifact)?;
+        }
         packages.keep(pulled, name.strip_prefix("oci://"))?;
         println!("{}  {}", pulled.artifact.digest(), safe(name));
     }
@@ -323,6 +340,9 @@ pub(super) fn lock(config: &Path, update: &[String], check: bool) -> anyhow::Res
             println!("{}  {old}{}  {digest}", safe(source), safe(&version));
         }
         lock.set(source, &version, &digest)?;
+        if anew {
+            unpin(&base.join(&file.data_dir), source)?;
+        }
     }
     if missing {
         return Ok(ExitCode::FAILURE);
@@ -338,12 +358,23 @@ pub(super) fn lock(config: &Path, update: &[String], check: bool) -> anyhow::Res
     Ok(ExitCode::SUCCESS)
 }
 
+fn is_unreachable(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<RegistryError>();
+    error.is_some_and(|error| matches!(error.problem, Problem::Unreachable(_)))
+}
+
 /// What a tag stands for now, signed as the configuration demands. A package that was put there by `policy load` needs no registry, unless it
 /// is to be asked anew and answers.
 fn from_registry(packages: &Packages, reference: &Reference, anew: bool) -> anyhow::Result<(String, String)> {
     let pulled = match (packages.kept_as(reference)?, anew) {
         (Some(kept), false) => kept,
-        (Some(kept), true) => packages.pull(reference, None).unwrap_or(kept),
+        (Some(kept), true) => match packages.pull(reference, None) {
+            Err(error) if is_unreachable(&error) => {
+                eprintln!("note: {}; what `policy load` put there stays", safe_lines(&reasons(&error)));
+                kept
+            }
+            pulled => pulled?,
+        },
         (None, _) => packages.pull(reference, None)?,
     };
     packages.verify(reference, &pulled).map_err(|unfit| anyhow::Error::msg(unfit.reason))?;

@@ -12,7 +12,7 @@ use portcullis_verdict::{Credential, Decide, Judge, Principal, Session, Target};
 use super::prepare;
 use crate::show::{reasons, safe_lines};
 
-/// A policy under test: alone in its set, and bound to whatever target a session names.
+/// A policy under test: alone in its set, and bound to the target of the newest session.
 pub(crate) struct Trial {
     engine: Arc<Engine>,
     spec: PolicySpec,
@@ -57,8 +57,8 @@ pub(super) fn somebody(target: &str) -> Session {
 impl Decide for Trial {
     fn judge(&self, session: &Arc<Session>) -> Box<dyn Judge> {
         let mut bound = self.bound.lock().unwrap_or_else(PoisonError::into_inner);
-        if !bound.contains(&session.target.name) {
-            bound.push(session.target.name.clone());
+        if *bound != [session.target.name.clone()] {
+            *bound = vec![session.target.name.clone()];
             match prepare(&self.engine, self.spec.clone(), &bound) {
                 Ok(set) => drop(self.engine.swap(set)),
                 // The set before it knows no such target, so the case fails.
