@@ -128,6 +128,26 @@ fn a_policy_with_state_decides_again_as_it_did() {
 }
 
 #[test]
+fn what_was_not_recorded_makes_a_replay_approximate() {
+    let postgres = shop();
+    let keys = "capabilities = [\"state\"]\nsettings = { commands_per_minute = 3 }";
+    let mut options = Options::before(&postgres).with("fair-use", "policies/fair-use", keys);
+    options.more = "[audit]\ninputs = false\n".into();
+    let gateway = Gateway::start(options).unwrap();
+    session(&gateway, &["select 1", "select 2", "select 3"]);
+    session(&gateway, &["select 4"]);
+    let settings = write(&gateway, "3.json", r#"{ "commands_per_minute": 3 }"#);
+    let (unchanged, report) = report(&gateway, "fair-use", &["--settings", &settings]);
+    // The state of a rehearsal begins empty.
+    assert!(!unchanged);
+    assert_eq!(counts(&report), [4, 3, 0, 1, 4], "{report:#}");
+    assert_eq!(
+        (&report["changes"][0]["text"], &report["changes"][0]["approximate"]),
+        (&json!("select 4"), &json!(true))
+    );
+}
+
+#[test]
 fn recorded_results_are_run_too() {
     let postgres = shop();
     let mut options = Options::before(&postgres);
