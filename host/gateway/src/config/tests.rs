@@ -107,8 +107,8 @@ fn a_good_configuration_is_resolved() {
     assert_eq!(target.port, 5432);
     assert_eq!(target.column_labels, [("public.*.email".to_owned(), vec!["pii".to_owned()])]);
     assert_eq!(loaded.proxy.users["alice"].groups, ["dev"]);
-    assert_eq!(loaded.policies[0].settings, r#"{"colour":"red","level":2}"#);
-    assert_eq!(loaded.policies[0].mode, portcullis_verdict::Mode::Monitor);
+    assert_eq!(loaded.policies[0].spec.settings, r#"{"colour":"red","level":2}"#);
+    assert_eq!(loaded.policies[0].spec.mode, portcullis_verdict::Mode::Monitor);
     assert!(loaded.data_dir.is_absolute() && loaded.data_dir.ends_with("data"));
     let digest: [u8; 32] =
         sha2::Digest::finalize(<sha2::Sha256 as sha2::Digest>::new_with_prefix("token s3cret s3cret")).into();

@@ -339,7 +339,7 @@ mod tests {
         };
         assert_eq!(finished(&finish), "#8 done: SHOW; 1 row, 1 byte, 1 masked cell, 0.0 ms\n");
         let statement = SqlStatement { verb: "SHOW".into(), ..SqlStatement::default() };
-        assert_eq!(read(&Facts { fingerprint: "f".into(), sql: Ok(vec![statement]) }), "SHOW");
+        assert_eq!(read_in(&Facts { fingerprint: "f".into(), sql: Ok(vec![statement]) }), "SHOW");
     }
 
     #[test]

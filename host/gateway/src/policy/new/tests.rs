@@ -37,6 +37,8 @@ fn a_package_is_the_example_but_for_the_line_that_says_where_the_sdk_is() {
                     path.clone()
                 }));
             }
+            // A README may link to the SDK's, too.
+            changed.retain(|path| path != "README.md");
             assert_eq!(changed.len(), 1, "{dir}: {changed:?}");
             let own = |path: &&String| !path.starts_with("sdk/") && **path != WIT;
             let names: Vec<_> = files.keys().filter(own).cloned().collect();
