@@ -18,9 +18,11 @@ fn both_examples_act(language: &str) {
     }
     let postgres = shop();
     let limits = "limits = { memory_mib = 256, call_ms = 5000 }";
-    let options = Options::before(&postgres)
-        .with("no-mass-delete", &dir("no-mass-delete"), limits)
-        .with("mask-emails", &dir("mask-emails"), limits);
+    let options = Options::before(&postgres).with("no-mass-delete", &dir("no-mass-delete"), limits).with(
+        "mask-emails",
+        &dir("mask-emails"),
+        limits,
+    );
     let gateway = Gateway::start(options).unwrap();
     let (out, err) = gateway.query("alice", "delete from orders").unwrap();
     assert!(out.is_empty() && err.contains("policy \"no-mass-delete\""), "{out} {err}");

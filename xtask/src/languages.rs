@@ -65,7 +65,15 @@ pub(crate) fn build(profile: &str) -> Result<()> {
             for name in PACKAGES {
                 // Links the SDK into the package; nothing is fetched for that.
                 let mut link = Command::new("npm");
-                link.args(["install", "--silent", "--omit=dev", "--offline", "--no-package-lock", "--no-audit", "--no-fund"]);
+                link.args([
+                    "install",
+                    "--silent",
+                    "--omit=dev",
+                    "--offline",
+                    "--no-package-lock",
+                    "--no-audit",
+                    "--no-fund",
+                ]);
                 link.arg("--prefix").arg(root().join(language.directory(name)));
                 show(&format!("the SDK for {name}"), &mut link)?;
             }

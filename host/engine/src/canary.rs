@@ -69,6 +69,10 @@ impl Canaries {
                 wrong("replaces itself: name the policy that is in its place so far".into());
             } else if !specs.iter().any(|spec| spec.name == *replaced) {
                 wrong(format!("replaces `{replaced}`, but there is no such policy"));
+            } else if specs.iter().any(|spec| spec.name == *replaced && spec.mode == Mode::Monitor) {
+                wrong(format!(
+                    "replaces `{replaced}`, which is in monitor mode: where the canary does not act, nobody would"
+                ));
             } else if self.0.contains_key(replaced) {
                 wrong(format!("replaces `{replaced}`, which is a canary itself: one of them at a time"));
             }
@@ -77,6 +81,24 @@ impl Canaries {
             }
         }
         errors
+    }
+
+    /// The canaries that are not asked what the policy that they replace is asked: where they act, nobody would guard that.
+    pub(crate) fn narrower(&self, loaded: &[Arc<Policy>]) -> Vec<LoadError> {
+        let named = |name: &str| loaded.iter().find(|policy| *policy.name == *name);
+        let narrower = self.0.iter().filter_map(|(name, rollout)| {
+            let (canary, replaced) = (named(name)?, named(rollout.replaces.as_ref()?)?);
+            let kinds = replaced.registered.iter().all(|kind| canary.registered.contains(kind));
+            let rows = canary.hooks.rows.is_some() || replaced.hooks.rows.is_none();
+            let sessions = canary.hooks.commands.is_some() || replaced.hooks.commands.is_none();
+            let why = format!(
+                "is not asked everything that `{}` is, which it replaces: commands or rows would be unguarded",
+                replaced.name
+            );
+            let problem = Problem::Canary(why);
+            (!(kinds && rows && sessions)).then(|| LoadError { policy: name.clone(), problem })
+        });
+        narrower.collect()
     }
 
     /// The canaries in this chain that replace a policy which is not in it, each with that policy.

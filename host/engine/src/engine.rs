@@ -30,6 +30,8 @@ pub struct EngineOptions {
     pub meter: Option<Meter>,
     /// Count instructions for the meter. It makes guests slower, and their compiled code is kept beside that which does not count.
     pub fuel: bool,
+    /// Whether what a policy logs while it is handed values of a result is shown. It may quote them, so only whoever tests a policy wants that.
+    pub log_values: bool,
 }
 
 /// What a component is and needs.
@@ -96,11 +98,11 @@ impl Engine {
         options: EngineOptions,
         now_ms: Arc<dyn Fn() -> u64 + Send + Sync>,
     ) -> Result<Arc<Self>, EngineError> {
-        let EngineOptions { cache_dir, max_instances, hash_key, meter, fuel } = options;
+        let EngineOptions { cache_dir, max_instances, hash_key, meter, fuel, log_values } = options;
         let now: Clock = now_ms;
         let inner = Inner {
             runtime: Runtime::new(cache_dir.as_deref(), max_instances, Metering::new(meter, fuel))?,
-            shared: Arc::new(Shared::new(now, hash_key)?),
+            shared: Arc::new(Shared::new(now, hash_key, log_values)?),
             current: ArcSwap::from_pointee(Installed {
                 generation: 0,
                 set: PolicySet { policies: Vec::new(), chains: HashMap::new(), canaries: Canaries::default() },
@@ -142,6 +144,7 @@ impl Engine {
                 }
             }
         }
+        errors.extend(canaries.narrower(&loaded));
         let chains = bind(&loaded, &names, &canaries, bindings, &mut errors);
         if errors.is_empty() { Ok(PolicySet { policies: loaded, chains, canaries }) } else { Err(errors) }
     }

@@ -81,7 +81,7 @@ impl SessionJudge {
             }
             let answer = self.ask(&set, policy, |inner, instance| {
                 let (chunks, bytes) = lend(batch, &columns);
-                let question = Question::result(command, result);
+                let question = Question::values(command, result);
                 let rows = batch.rows;
                 let answer =
                     instance.edit(&inner.runtime, Hook::Filter, question, bytes * ANSWER_FACTOR, |hooks, s| {

@@ -108,7 +108,8 @@ impl Rollouts {
             return Ok(());
         }
         let hash_key = HashKey::new(&[0; 32]);
-        let options = EngineOptions { cache_dir, max_instances: 4, hash_key, meter: None, fuel: false };
+        let options =
+            EngineOptions { cache_dir, max_instances: 4, hash_key, meter: None, fuel: false, log_values: false };
         let engine = Engine::new(options).map_err(|error| (String::new(), reasons(&error.into())))?;
         for (print, bound) in unproven {
             run_cases(&engine, &bound).map_err(|why| (bound.spec.name.clone(), why))?;

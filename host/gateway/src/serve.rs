@@ -208,6 +208,7 @@ fn options(loaded: &Loaded, cache_dir: Option<PathBuf>, hash_key: HashKey) -> En
         hash_key,
         meter: None,
         fuel: false,
+        log_values: false,
     }
 }
 
@@ -384,11 +385,7 @@ impl Gateway {
     }
 
     /// Puts the configuration in force, or says at which step it failed and why.
-    fn attempt(
-        &self,
-        pins: &Lock,
-        seal: impl FnOnce() -> Result<(), String>,
-    ) -> Result<u64, (RolloutStep, String)> {
+    fn attempt(&self, pins: &Lock, seal: impl FnOnce() -> Result<(), String>) -> Result<u64, (RolloutStep, String)> {
         let mut watch = lock(&self.watch);
         let (before, mut files) = (watch.before(), BTreeSet::new());
         let read = config::load_with(&self.path, pins, &mut files);

@@ -342,7 +342,10 @@ async fn approvals_and_policies_are_told() {
     assert_eq!(running.fake.calls(), ["list false None 50", "list true Some(9) 5"]);
     assert_eq!(running.get("rita", "/v1/approvals/none").await.status, 404);
     let body = running.get("olaf", "/v1/policies").await.json();
-    assert_eq!((&body["generation"], &body["last_refusal"]), (&json!(4), &json!({ "step": "verify", "reason": "nobody signed it", "at_ms": 2 })));
+    assert_eq!(
+        (&body["generation"], &body["last_refusal"]),
+        (&json!(4), &json!({ "step": "verify", "reason": "nobody signed it", "at_ms": 2 }))
+    );
     assert_eq!(body["policies"][0]["state"], "held-closed");
 }
 

@@ -13,7 +13,8 @@ use portcullis_verdict::{
 
 pub(crate) fn engine(cache_dir: Option<PathBuf>) -> Arc<Engine> {
     let hash_key = HashKey::new(b"a key to measure with");
-    Engine::new(EngineOptions { cache_dir, max_instances: 100, hash_key, meter: None, fuel: false }).unwrap()
+    Engine::new(EngineOptions { cache_dir, max_instances: 100, hash_key, meter: None, fuel: false, log_values: false })
+        .unwrap()
 }
 
 /// Puts policies in force, by the targets that are bound to them.

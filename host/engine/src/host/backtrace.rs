@@ -32,7 +32,9 @@ impl Host {
     pub(crate) fn failed_at(&self, backtrace: &WasmBacktrace) {
         let (policy, session) = (&*self.services.policy, self.session.as_ref().map_or("", |session| &session.id));
         let text = text(backtrace);
-        tracing::warn!(target: "portcullis::policy", policy, session, "the policy failed at\n{text}");
+        // Indented, so that no name of a function begins a line of the log.
+        let shown = text.replace('\n', "\n    ");
+        tracing::warn!(target: "portcullis::policy", policy, session, "the policy failed at\n    {shown}");
         self.services.backtrace.0.lock().unwrap_or_else(PoisonError::into_inner).replace(text);
     }
 }

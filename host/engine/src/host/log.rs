@@ -47,7 +47,11 @@ impl wit::log::Host for Host {
         if !admitted {
             return Ok(());
         }
-        let line = printable(&message);
+        let line = if self.question.values && !services.shared.log_values {
+            format!("{} bytes are withheld: they may hold values of a result", message.len())
+        } else {
+            printable(&message)
+        };
         use wit::log::Level;
         match level {
             Level::Trace => tracing::trace!(target: "portcullis::policy", policy, "{line}"),

@@ -33,12 +33,13 @@ pub(crate) struct Shared {
     pub(crate) now: Clock,
     random: File,
     hash_key: HashKey,
+    log_values: bool,
 }
 
 impl Shared {
-    pub(crate) fn new(now: Clock, hash_key: HashKey) -> Result<Self, EngineError> {
+    pub(crate) fn new(now: Clock, hash_key: HashKey, log_values: bool) -> Result<Self, EngineError> {
         let random = File::open("/dev/urandom").map_err(EngineError::Random)?;
-        Ok(Self { now, random, hash_key })
+        Ok(Self { now, random, hash_key, log_values })
     }
 }
 
@@ -81,6 +82,8 @@ pub(crate) struct Question {
     result: Option<Arc<ResultSet>>,
     /// Why facts that the guest asked for are not there.
     unread: Option<String>,
+    /// It is handed values of the result.
+    values: bool,
 }
 
 impl Question {
@@ -92,6 +95,11 @@ impl Question {
     /// About this result of a command.
     pub(crate) fn result(command: &Arc<Command>, result: &Arc<ResultSet>) -> Self {
         Self { result: Some(result.clone()), ..Self::command(command, &command.statement) }
+    }
+
+    /// About values of this result.
+    pub(crate) fn values(command: &Arc<Command>, result: &Arc<ResultSet>) -> Self {
+        Self { values: true, ..Self::result(command, result) }
     }
 }
 

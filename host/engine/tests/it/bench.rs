@@ -40,6 +40,7 @@ impl Bench {
             hash_key: HashKey::new(b"a key for tests"),
             meter: None,
             fuel: false,
+            log_values: false,
         };
         let engine = Engine::with_clock(changed(options), Arc::new(move || now.load(Ordering::SeqCst))).unwrap();
         Self { engine, clock }

@@ -118,6 +118,7 @@ fn compiled_code_lives_in_a_private_directory() {
         hash_key: HashKey::new(b"k"),
         meter: None,
         fuel: false,
+        log_values: false,
     };
     let dir = cache_dir().join("open-to-all");
     std::fs::create_dir_all(&dir).unwrap();

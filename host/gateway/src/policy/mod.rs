@@ -132,7 +132,7 @@ fn prepare(engine: &Engine, spec: PolicySpec, targets: &[String]) -> anyhow::Res
 /// Its masking key is fixed, so that cases can expect hashes.
 fn engine(max_instances: u32, meter: Option<Meter>, fuel: bool) -> anyhow::Result<Arc<Engine>> {
     let (cache_dir, hash_key) = (compiled(), HashKey::new(&[0; 32]));
-    Ok(Engine::new(EngineOptions { cache_dir, max_instances, hash_key, meter, fuel })?)
+    Ok(Engine::new(EngineOptions { cache_dir, max_instances, hash_key, meter, fuel, log_values: true })?)
 }
 
 /// Where the command line keeps compiled code: in the user's cache.

@@ -9,9 +9,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail, ensure};
 use portcullis_package::trust::{PublicKey, Rule, SecretKey, SecretKeyError, Signer, Trust};
 use portcullis_package::{Lock, Package};
-use portcullis_registry::{
-    Artifact, Layout, Named, Problem, Pulled, Reference, RegistryError, Signature, check_name,
-};
+use portcullis_registry::{Artifact, Layout, Named, Problem, Pulled, Reference, RegistryError, Signature, check_name};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::cli::RegistryArgs;
