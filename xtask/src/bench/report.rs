@@ -69,8 +69,9 @@ pub(super) fn write(
     let mut out = format!(
         "# Benchmarks\n\n`cargo xtask bench` wrote this page. Every figure is a median over {rounds} rounds of {seconds} s; in each round all \
          peers ran by turns against the same server, and ratios were formed within a round. Processor time is the proxy's own, user \
-         and system. Absolute figures hold for this machine only:\n\n{}\n\n",
-        machine()
+         and system. Absolute figures hold for this machine only:\n\n{}\n{}\n\n",
+        machine(),
+        servers()
     );
     for (workload, all) in results {
         let _ = write!(
@@ -123,7 +124,7 @@ fn aims(results: &[(&Workload, Rounds)]) -> String {
     out
 }
 
-/// Processor, memory, kernel and the versions of what took part.
+/// Processor, memory and kernel.
 pub(super) fn machine() -> String {
     let file = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let cpuinfo = file("/proc/cpuinfo");
@@ -134,18 +135,18 @@ pub(super) fn machine() -> String {
     let cores = cpuinfo.lines().filter(|l| l.starts_with("processor")).count();
     let memory =
         file("/proc/meminfo").split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) >> 20;
-    let version = |program: &str, argument: &str| {
+    format!("- {cores} cores of {model}, {memory} GiB, Linux {}", file("/proc/sys/kernel/osrelease").trim())
+}
+
+/// The versions of the servers that took part.
+fn servers() -> String {
+    let version = |program: &str| {
         let path =
             portcullis_tests::postgres::program(program).unwrap_or_else(|_| format!("/usr/sbin/{program}").into());
-        let text = run(Command::new(path).arg(argument)).unwrap_or_default();
+        let text = run(Command::new(path).arg("--version")).unwrap_or_default();
         text.lines().next().unwrap_or("unknown").to_owned()
     };
-    format!(
-        "- {cores} cores of {model}, {memory} GiB, Linux {}\n- {}, {}",
-        file("/proc/sys/kernel/osrelease").trim(),
-        version("postgres", "--version"),
-        version("pgbouncer", "--version")
-    )
+    format!("- {}, {}", version("postgres"), version("pgbouncer"))
 }
 
 #[cfg(test)]
