@@ -57,7 +57,7 @@ pub(super) fn page(quick: bool) -> Result<String> {
 
 /// Builds the components of the examples, unless all are there.
 pub(super) fn build_missing() -> Result<()> {
-    let missing = languages::packages().iter().any(|package| !component(package).exists());
+    let missing = languages::packages()?.iter().any(|package| !component(package).exists());
     if missing { languages::build(PROFILE) } else { Ok(()) }
 }
 
