@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use portcullis_tests::place::{Scratch, root};
 use portcullis_tests::process::run;
 
@@ -24,13 +24,14 @@ const COLUMNS: [&str; 2] = [
 
 /// The page. A quick run builds only what is missing.
 pub(super) fn page(quick: bool) -> Result<String> {
+    // It also links the SDK into the packages in JavaScript, without which none of them can be built.
+    build_missing()?;
     let mut builds = Vec::new();
     if !quick {
         for language in &LANGUAGES {
             builds.push(PACKAGES.iter().map(|name| clean_build(language, name)).collect::<Result<Vec<_>>>()?);
         }
     }
-    build_missing()?;
     println!("==> policies in each language");
     // What is compiled takes seconds a round; a round of the rest does not.
     let mut measure = example("portcullis-engine", "languages");
@@ -55,10 +56,17 @@ pub(super) fn page(quick: bool) -> Result<String> {
     Ok(out)
 }
 
-/// Builds the components of the examples, unless all are there.
+/// Builds the components of the examples, unless all are there. A bench compares all languages, so that none may be missing.
 pub(super) fn build_missing() -> Result<()> {
-    let missing = languages::packages()?.iter().any(|package| !component(package).exists());
-    if missing { languages::build(PROFILE) } else { Ok(()) }
+    let mut packages = LANGUAGES.iter().flat_map(|language| PACKAGES.map(|name| language.directory(name)));
+    let mut missing = packages.clone().filter(|package| !component(package).exists());
+    if missing.next().is_some() {
+        languages::build(PROFILE)?;
+    }
+    match packages.find(|package| !component(package).exists()) {
+        Some(package) => bail!("{package} is not built; `cargo xtask setup` installs the tools of its language"),
+        None => Ok(()),
+    }
 }
 
 /// Builds a package as on a machine that has built nothing before, in seconds. The tools are there, and what they keep is put elsewhere.
