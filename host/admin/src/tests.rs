@@ -95,6 +95,7 @@ async fn start_with(setup: Setup) -> Running {
     let services = Services {
         stats,
         policies: fake.clone(),
+        rollout: fake.clone(),
         sessions: fake.clone(),
         approvals: fake.clone(),
         audit: fake.clone(),

@@ -9,9 +9,10 @@ use std::task::{Context, Poll};
 use portcullis_verdict::{
     AnswerRecord, Appended, ApprovalDesk, ApprovalError, ApprovalEvent, ApprovalState, ApprovalView, AuditError,
     AuditReader, AuditSink, ChainedEvent, Checkpoint, ColumnRef, CommandEvent, Demand, Effects, Event, Facts, Filter,
-    Finding, FinishEvent, Found, Head, Input, InputsEvent, LiveSession, Mode, OpenEvent, Policies, PolicyInputs,
-    PolicyState, PolicyStatus, Receipt, RecordLevel, RecordedSession, RecordingEvent, RecordingFiles, Relation, Reuse,
-    Reviewer, SessionControl, SqlStatement, StoredEvent, Subject, SystemEvent, Terms, Watched, Watching, Words,
+    Finding, FinishEvent, Found, Head, Input, InputsEvent, LiveSession, Mode, OpenEvent, Origin, Policies,
+    PolicyInputs, PolicyState, PolicyStatus, Receipt, RecordLevel, RecordedSession, RecordingEvent, RecordingFiles,
+    Refusal, Relation, Reuse, Reviewer, Rollout, RolloutCounts, RolloutStep, SessionControl, SqlStatement, StoredEvent,
+    Subject, SystemEvent, Terms, Watched, Watching, Words,
 };
 use tokio::sync::{mpsc, watch};
 
