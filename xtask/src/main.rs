@@ -19,6 +19,7 @@ cargo xtask <task>
   test             build the plugins and run every test against the real servers (CI=true: nothing may be missing)
   lint             format, clippy, documentation, crate boundaries, licences, duplicate versions
   plugins          build the standard plugins
+  examples         build the example policies of every language
   bench [--quick]  measure against a direct connection and PgBouncer, and write docs/benchmarks.md and docs/languages.md
                    bench languages, bench rollout: only what policies of each language cost, or only that they come and go
 ";
@@ -42,6 +43,7 @@ fn task(arguments: &[&str]) -> Result<()> {
         ["test"] => steps::test(),
         ["lint"] => steps::lint(),
         ["plugins"] => steps::plugins("debug"),
+        ["examples"] => languages::build("debug"),
         ["bench", part @ .., "--quick"] => bench::bench(part, true),
         ["bench", part @ ..] => bench::bench(part, false),
         [] | ["help" | "--help" | "-h"] => {
