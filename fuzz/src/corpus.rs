@@ -318,10 +318,15 @@ description = "Blocks statements."
 interface = "0.1"
 component = "block.wasm"
 settings-schema = "settings.schema.json"
-capabilities = ["clock", "state"]
+hooks = ["commands"]
+
+[capabilities]
+clock = "opening hours"
+state = "counters"
 
 [build]
-crate = "../../plugins/block"
+language = "rust"
+source = "../../plugins/block"
 
 [settings]
 rules = [{ verbs = ["DROP TABLE"], message = "no", limit = 1.5, on = true }]

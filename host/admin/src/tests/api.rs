@@ -10,7 +10,7 @@ use super::{Role, Setup, start, start_with, token};
 use crate::Admin;
 
 /// Every endpoint that wants a token, and whom it serves: approver, reader, operator. Streams are asked for elsewhere.
-const ENDPOINTS: [(&str, &str, &str, [bool; 3]); 17] = [
+const ENDPOINTS: [(&str, &str, &str, [bool; 3]); 18] = [
     ("GET", "/metrics", "", [true, true, true]),
     ("GET", "/v1/sessions", "", [false, true, true]),
     ("GET", "/v1/sessions/recent", "", [false, true, true]),
@@ -27,6 +27,7 @@ const ENDPOINTS: [(&str, &str, &str, [bool; 3]); 17] = [
     ("GET", "/v1/audit/export", "", [false, true, true]),
     ("GET", "/v1/audit/checkpoints", "", [false, true, true]),
     ("GET", "/v1/policies", "", [false, true, true]),
+    ("POST", "/v1/policies/block/rollback", "", [false, false, true]),
     ("POST", "/v1/reload", "", [false, false, true]),
 ];
 

@@ -55,7 +55,7 @@ fn a_canary_acts_for_its_share_and_the_policy_it_replaces_for_the_rest() {
 
 #[test]
 fn a_session_keeps_its_side_and_its_instances_while_the_share_grows() {
-    let with = |percent| vec![monitor(broken("old", "deny")), canary(broken("new", "count"), percent, Some("old"))];
+    let with = |percent| vec![guest("old", "allow"), canary(broken("new", "count"), percent, Some("old"))];
     let bench = Bench::with(with(50));
     let n = (0..100).find(|n| matches!(ask(&bench.engine, *n).outcome, Outcome::Deny(_))).unwrap();
     let calls = bench.engine.status()[1].calls;
@@ -87,7 +87,7 @@ fn rows_follow_the_side_of_the_session() {
 fn a_target_without_the_canary_keeps_the_policy_that_it_replaces() {
     let bench = Bench::new();
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-    let policies = vec![broken("old", "deny"), canary(guest("new", "allow"), 100, Some("old"))];
+    let policies = vec![broken("old", "deny"), canary(broken("new", "allow"), 100, Some("old"))];
     let both = BTreeMap::from([(TARGET.into(), names(&["new", "old"]))]);
     bench.engine.swap(bench.engine.prepare(policies.clone(), both).unwrap());
     assert_eq!(ask(&bench.engine, 1).outcome, Outcome::Allow, "whatever the order");
@@ -105,6 +105,8 @@ fn a_canary_that_makes_no_sense_does_not_load() {
         (vec![canary(allow("p"), 101, None)], "101 of 100 sessions"),
         (vec![canary(monitor(allow("p")), 5, None)], "monitor mode"),
         (vec![canary(allow("p"), 5, Some("p"))], "replaces itself"),
+        (vec![monitor(allow("old")), canary(allow("p"), 5, Some("old"))], "replaces `old`, which is in monitor mode"),
+        (vec![broken("old", "allow"), canary(allow("p"), 5, Some("old"))], "is not asked everything that `old` is"),
         (vec![canary(allow("p"), 5, Some("gone"))], "replaces `gone`, but there is no such policy"),
         (
             vec![allow("old"), canary(allow("p"), 5, Some("old")), canary(allow("o"), 5, Some("old"))],

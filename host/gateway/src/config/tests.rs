@@ -56,7 +56,7 @@ fn load_text(text: &str) -> Result<Loaded, Refused> {
     let dir = scratch("config");
     std::fs::create_dir_all(dir.join("gate")).unwrap();
     let manifest = "[package]\nname = \"gate\"\nversion = \"0.1.0\"\ndescription = \"d\"\ninterface = \"0.1\"\n\
-                    component = \"gate.wasm\"\n[settings]\nlevel = 1\ncolour = \"red\"\n";
+                    component = \"gate.wasm\"\nhooks = [\"commands\"]\n[settings]\nlevel = 1\ncolour = \"red\"\n";
     std::fs::write(dir.join("gate/policy.toml"), manifest).unwrap();
     std::fs::write(dir.join("gate/gate.wasm"), b"\0asm\x0d\0\x01\0").unwrap();
     for secret in ["password", "token"] {
