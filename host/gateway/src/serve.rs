@@ -108,24 +108,21 @@ async fn run(path: PathBuf, mut loaded: Loaded, watch: Watch) -> anyhow::Result<
     let deliveries = deliver(&mut loaded, &store, &stats, link_key.clone())?;
     let tokens = Tokens::new(admin::tokens(&loaded));
     let configured = loaded.digest();
-    let bindings = Mutex::new(bindings(&loaded.file));
-    let polls = Mutex::new(Polls::of(&loaded.file));
-    let (running, data_dir, watch, audit) = (loaded.file, loaded.data_dir, Mutex::new(watch), store.clone());
     let gateway = Gateway {
         path,
-        data_dir,
         engine,
         rollouts,
-        bindings,
-        polls,
+        bindings: Mutex::new(bindings(&loaded.file)),
+        polls: Mutex::new(Polls::of(&loaded.file)),
         proxy,
         certificate,
         admin_certificate,
         tokens,
-        running,
-        watch,
+        running: loaded.file,
+        data_dir: loaded.data_dir,
+        watch: Mutex::new(watch),
         changing: Mutex::default(),
-        audit,
+        audit: store.clone(),
     };
     let gateway = Arc::new(gateway);
     let draining = Arc::new(AtomicBool::new(false));
@@ -149,17 +146,21 @@ async fn run(path: PathBuf, mut loaded: Loaded, watch: Watch) -> anyhow::Result<
     }
     retention.abort();
     expiry.abort();
+    close(recordings, store, deliveries).await?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// In this order: what each still has to say is recorded, delivered and kept by those after it.
+async fn close(recordings: Arc<Directory>, store: Arc<Store>, deliveries: Deliveries) -> anyhow::Result<()> {
     let close = move || {
-        // In this order: what each still has to say is recorded, delivered and kept by those after it.
         recordings.close();
         store.stop();
         catch_up(&store, &deliveries);
         deliveries.stop();
         store.close();
     };
-    tokio::task::spawn_blocking(close).await.context("recordings, deliveries and the store were not closed")?;
-    tracing::info!("stopped");
-    Ok(())
+    tokio::task::spawn_blocking(close).await.context("recordings, deliveries and the store were not closed")
 }
 
 /// Serves until a signal to stop, then until the sessions have ended or a second signal.

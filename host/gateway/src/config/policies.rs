@@ -222,7 +222,8 @@ pub(crate) fn registries(file: &File, base: &Path, report: &mut Report) -> Optio
             (None, Some(password)) => ("password", password),
             (None, None) => continue,
         };
-        warn_if_open(reference, base, &at!["registry", i, key], report);
+        let place = at!["registry", i, key];
+        warn_if_open(reference, base, &place, report);
         match reference.text(base) {
             Ok(secret) => {
                 let secret = secret.as_str().into();
@@ -232,7 +233,7 @@ pub(crate) fn registries(file: &File, base: &Path, report: &mut Report) -> Optio
                 };
                 registries.options.credentials.insert(host, credentials);
             }
-            Err(why) => report.error(at!["registry", i, key], why, ""),
+            Err(why) => report.error(place, why, ""),
         }
     }
     (report.errors.len() == before).then_some(registries)
