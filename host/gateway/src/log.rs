@@ -14,3 +14,9 @@ pub(crate) fn start(file: &File) {
         LogFormat::Text => builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
     }
 }
+
+/// Shows what policies log while they are tried on the command line.
+pub(crate) fn start_for_policies() {
+    let builder = tracing_subscriber::fmt().with_env_filter("portcullis::policy=debug").with_writer(std::io::stderr);
+    builder.without_time().with_target(false).with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init();
+}

@@ -171,7 +171,10 @@ impl Packages {
         let pulled = match (self.pull(reference, Some(digest)), unfit) {
             (Ok(pulled), _) => pulled,
             (Err(_), Some(unfit)) => return Err(unfit),
-            (Err(error), None) => return Err(failed(error)),
+            (Err(error), None) => {
+                let hint = format!("{LOCK} pins {digest}; `portcullis policy lock --update` asks the registry anew");
+                return Err(Unfit::resolve(reasons(&error), &hint));
+            }
         };
         let signers = self.verify(reference, &pulled)?;
         self.keep(&pulled, None).map_err(failed)?;

@@ -404,9 +404,11 @@ impl Gateway {
     }
 
     fn refuse(&self, step: RolloutStep, why: &str) {
+        // A line for logs and lists.
+        let why = why.split('\n').map(str::trim).collect::<Vec<_>>().join(" ");
         tell(&self.audit, "refused", &format!("{step}: {why}"));
         tracing::error!(%step, "a change is refused, what was in force before it stays so: {why}");
-        self.rollouts.refused(step, why.to_owned());
+        self.rollouts.refused(step, why);
     }
 
     fn put_in_force(&self, set: PolicySet, next: Next, mut loaded: Loaded) -> u64 {

@@ -102,10 +102,10 @@ Examples:
     },
     /// Add a signature to a package in a registry
     #[command(
-        after_help = "Example:\n  portcullis policy sign oci://registry.example/policies/block:1.2.0 --key team.key"
+        after_help = "Example:\n  portcullis policy sign oci://registry.example/policies/block:1.2.0@sha256:4c1e… --key team.key"
     )]
     Sign {
-        /// The package
+        /// The package with its digest: a tag can change between looking and signing
         reference: String,
         /// A secret key that `policy keygen` or minisign made
         #[arg(long, value_name = "FILE")]
@@ -149,9 +149,12 @@ Examples:
         #[command(flatten)]
         config: ConfigArg,
     },
-    /// Add annotations to a package in a registry, which changes its digest
+    /// Add notes to a package in a registry, such as why it should no longer be used
+    ///
+    /// They refer to the package and change nothing of it: its digest and its signatures stay. They are not signed themselves; tools that show what
+    /// refers to an artifact show them.
     #[command(
-        after_help = "Example:\n  portcullis policy annotate oci://registry.example/policies/block:1.2.0 org.opencontainers.image.url=https://wiki.example/block"
+        after_help = "Example:\n  portcullis policy annotate oci://registry.example/policies/block:1.2.0 deprecated='use 1.3.0'"
     )]
     Annotate {
         /// The package

@@ -27,6 +27,7 @@ use serde_json::Value;
 
 pub(crate) use self::trial::Trial;
 use crate::cli::PolicyCommand;
+use crate::log;
 use crate::show::{reasons, safe_lines};
 
 /// How many instances live at once where one policy answers one question after the other.
@@ -34,6 +35,7 @@ const INSTANCES: u32 = 4;
 
 /// Runs a subcommand; its exit code tells whether every package passed.
 pub(crate) fn run(command: PolicyCommand) -> anyhow::Result<ExitCode> {
+    log::start_for_policies();
     match command {
         PolicyCommand::New(args) => done(new::new(&args)),
         PolicyCommand::Build { packages } => each(&packages, build_one),

@@ -53,7 +53,8 @@ pub(super) fn new(args: &cli::New) -> anyhow::Result<()> {
         dir.display(),
         language.as_str()
     );
-    println!("    cd {}\n    portcullis policy build .\n    portcullis policy test . --watch", dir.display());
+    let install = if language == Language::JavaScript { "    npm install\n" } else { "" };
+    println!("    cd {}\n{install}    portcullis policy build .\n    portcullis policy test . --watch", dir.display());
     Ok(())
 }
 

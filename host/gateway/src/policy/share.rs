@@ -196,6 +196,7 @@ pub(super) fn verify(what: &str, keys: &[PathBuf], args: &RegistryArgs) -> anyho
         );
         match trust.verify(&repository, pulled.artifact.digest().as_str(), &detached(&pulled.signatures)) {
             Ok(signers) => {
+                let signers: Vec<_> = signers.iter().map(|signer| named(signer, keys)).collect();
                 println!("{}: signed by {}\ndigest {}", safe(name), signers.join(", "), pulled.artifact.digest())
             }
             Err(error) => {
@@ -205,6 +206,12 @@ pub(super) fn verify(what: &str, keys: &[PathBuf], args: &RegistryArgs) -> anyho
         }
     }
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The file of a key of the command line, or a signer of the configuration.
+fn named(signer: &str, keys: &[PathBuf]) -> String {
+    let at = signer.strip_prefix("key-").and_then(|at| at.parse::<usize>().ok()?.checked_sub(1));
+    at.and_then(|at| keys.get(at)).map_or(signer.to_owned(), |path| path.display().to_string())
 }
 
 /// The keys of the command line, each of which must have signed, or else the configuration's rules.

@@ -89,7 +89,7 @@ fn words(status: &Status) -> String {
                 let _ = writeln!(text, "  signed by {}", safe(&origin.signers.join(", ")));
             }
             if origin.rolled_back {
-                let _ = writeln!(text, "  rolled back; the configuration names another version");
+                let _ = writeln!(text, "  rolled back; the configuration names another package or other settings");
             }
             if let Some(previous) = &origin.previous {
                 let _ = writeln!(text, "  before    {}", safe(previous));

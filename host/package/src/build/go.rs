@@ -17,7 +17,7 @@ pub(super) fn component(source: &Path, progress: &mut dyn FnMut(&str)) -> Result
     let module = work.join("module.wasm");
     let mut command = Command::new("go");
     // No path, no time and no revision of the checkout gets into the module.
-    command.args(["build", "-buildmode=c-shared", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid=", "-o"]);
+    command.args(["build", "-buildmode=c-shared", "-trimpath", "-buildvcs=false", "-ldflags=-w -buildid=", "-o"]);
     command.arg(&module).arg(".");
     command.envs([("GOOS", "wasip1"), ("GOARCH", "wasm"), ("GOWORK", "off"), ("CGO_ENABLED", "0")]);
     for variable in ["GOFLAGS", "GOWASM", "GOEXPERIMENT"] {

@@ -56,12 +56,12 @@ pub enum BuildError {
     #[error(transparent)]
     Package(#[from] PackageError),
     /// A tool cannot be run.
-    #[error("`{program}` cannot be run: {source}; {install}")]
+    #[error("`{program}` cannot be run: {error}; {install}")]
     Program {
         /// The tool.
         program: String,
         /// Why.
-        source: std::io::Error,
+        error: std::io::Error,
         /// How to get it.
         install: &'static str,
     },
@@ -140,7 +140,7 @@ impl Tool {
     ) -> Result<T, BuildError> {
         let Self { mut command, task, dir, install } = self;
         let program = command.get_program().to_string_lossy().into_owned();
-        let broken = |source| BuildError::Program { program: program.clone(), source, install };
+        let broken = |error| BuildError::Program { program: program.clone(), error, install };
         command.current_dir(&dir).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(broken)?;
         let (Some(mut stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
