@@ -12,7 +12,7 @@ use portcullis_verdict::mask::HashKey;
 use portcullis_verdict::{Origin, Refusal, RolloutCounts, RolloutStep};
 use sha2::{Digest, Sha256};
 
-use crate::config::Bound;
+use crate::config::{Bound, Trust};
 use crate::policy::Trial;
 use crate::show::reasons;
 
@@ -23,6 +23,8 @@ const ALL_CASES: Duration = Duration::from_secs(30);
 #[derive(Default)]
 pub(crate) struct Rollouts {
     policies: Mutex<BTreeMap<String, Policy>>,
+    /// Who had to sign what is and was in force.
+    trust: Mutex<Trust>,
     refusal: Mutex<Option<Refusal>>,
     counts: Mutex<RolloutCounts>,
     /// Packages with settings whose cases have passed.
@@ -41,8 +43,8 @@ struct Policy {
     configured: Arc<Bound>,
 }
 
-/// What would be in force for each policy after a change.
-pub(crate) struct Next(BTreeMap<String, Policy>);
+/// What would be in force for each policy after a change, and who had to sign it.
+pub(crate) struct Next(BTreeMap<String, Policy>, Trust);
 
 impl Next {
     /// What the engine is to load.
@@ -52,9 +54,15 @@ impl Next {
 }
 
 impl Rollouts {
-    /// What a configuration would put in force. A policy that was taken back stays so until the configuration names something else for it.
-    pub(crate) fn next(&self, configured: &[Bound]) -> Next {
-        let policies = lock(&self.policies);
+    /// What a configuration would put in force. A policy that was taken back stays so until the configuration names something else for it. What was
+    /// in force under another trust is not gone back to.
+    pub(crate) fn next(&self, configured: &[Bound], trust: &Trust) -> Next {
+        let mut policies = lock(&self.policies).clone();
+        if *lock(&self.trust) != *trust {
+            for policy in policies.values_mut() {
+                (policy.now, policy.before) = (policy.configured.clone(), None);
+            }
+        }
         let next = configured.iter().map(|bound| {
             let configured = Arc::new(bound.clone());
             let policy = match policies.get(&bound.spec.name) {
@@ -69,7 +77,7 @@ impl Rollouts {
             };
             (bound.spec.name.clone(), policy)
         });
-        Next(next.collect())
+        Next(next.collect(), trust.clone())
     }
 
     /// What would be in force if a policy were taken back.
@@ -90,7 +98,7 @@ impl Rollouts {
         };
         taken.before = Some(std::mem::replace(&mut taken.now, before));
         taken.since_ms = now_ms();
-        Ok(Next(next))
+        Ok(Next(next, lock(&self.trust).clone()))
     }
 
     /// Runs the cases of every package that has not passed them yet. The error names the policy, and says which case fails and how.
@@ -125,6 +133,7 @@ impl Rollouts {
             next.0.values().flat_map(|p| [Some(&p.now), p.before.as_ref()]).flatten().map(|b| fingerprint(b)).collect();
         lock(&self.proven).retain(|print| prints.contains(print));
         *lock(&self.policies) = next.0;
+        *lock(&self.trust) = next.1;
         *lock(&self.refusal) = None;
         lock(&self.counts).applied += 1;
     }

@@ -224,7 +224,7 @@ fn ready(
     loaded: &Loaded,
     cache_dir: Option<PathBuf>,
 ) -> Result<(PolicySet, Next), Refused> {
-    let next = rollouts.next(&loaded.policies);
+    let next = rollouts.next(&loaded.policies, &loaded.file.trust);
     let set = engine.prepare(next.specs(), bindings(&loaded.file)).map_err(|errors| loaded.refuse(&errors))?;
     rollouts.prove(&next, cache_dir).map_err(|(policy, why)| loaded.failed_cases(&policy, &why))?;
     Ok((set, next))

@@ -30,7 +30,7 @@ use secrecy::zeroize::Zeroizing;
 use sha2::{Digest, Sha256};
 
 pub(crate) use model::{
-    Audit, Durability, File, LogFormat, OnFailure, OnLimit, PolicyMode, Record, Recordings, Role, TargetTls,
+    Audit, Durability, File, LogFormat, OnFailure, OnLimit, PolicyMode, Record, Recordings, Role, TargetTls, Trust,
 };
 pub(crate) use policies::Bound;
 pub(crate) use problem::Problem;
