@@ -126,7 +126,8 @@ impl Gateway {
 
     /// Waits until it serves.
     pub fn wait(&mut self) -> Result<()> {
-        let serves = until("the gateway serves", Duration::from_secs(60), || {
+        // Components of interpreters take a while to compile on a busy machine.
+        let serves = until("the gateway serves", Duration::from_secs(300), || {
             if self.running.has_ended() {
                 return Ok(false);
             }
