@@ -35,7 +35,7 @@ pub(super) fn page(quick: bool) -> Result<String> {
     println!("==> policies in each language");
     // What is compiled takes seconds a round; a round of the rest does not.
     let mut measure = example("portcullis-engine", "languages");
-    measure.arg(if quick { "1" } else { "20" });
+    measure.arg(if quick { "1" } else { "5" });
     for language in &LANGUAGES {
         measure.arg(language.name).args(PACKAGES.map(|name| component(&language.directory(name))));
     }
