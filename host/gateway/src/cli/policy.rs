@@ -247,7 +247,7 @@ pub(crate) struct Test {
     /// Package directories, or directories of packages
     #[arg(required = true)]
     pub(crate) packages: Vec<PathBuf>,
-    /// Run again whenever a file of a package changes, until interrupted; builds first what has a [build] section
+    /// Run again whenever a file of a package changes, until interrupted; builds first what has a section `build`
     #[arg(long)]
     pub(crate) watch: bool,
     /// Show which hooks the cases asked
@@ -350,7 +350,7 @@ pub(crate) struct PolicyReplay {
 /// How registries are reached.
 #[derive(Debug, Args)]
 pub(crate) struct RegistryArgs {
-    /// A configuration, for its [[registry]] and [trust]; without it there are `docker login`'s credentials only
+    /// A configuration, for its registries and `trust`; without it there are `docker login`'s credentials only
     #[arg(long, value_name = "FILE", help_heading = "Registry")]
     pub(crate) config: Option<PathBuf>,
 }
