@@ -63,13 +63,13 @@ pub(crate) fn build(profile: &str) -> Result<()> {
     for language in available()? {
         if language.name == "javascript" {
             for name in PACKAGES {
-                // Links the SDK into the package; nothing is fetched for that.
+                // Links the SDK into the package. What npm must know of the tools for that is in its cache, unless somebody has emptied it.
                 let mut link = Command::new("npm");
                 link.args([
                     "install",
                     "--silent",
                     "--omit=dev",
-                    "--offline",
+                    "--prefer-offline",
                     "--no-package-lock",
                     "--no-audit",
                     "--no-fund",
