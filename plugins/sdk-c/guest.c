@@ -16,7 +16,7 @@ _Static_assert(sizeof(pc_chunk) == 28 && sizeof(pc_edit) == 36 && sizeof(pc_batc
 /* Where lines of stdout and stderr are put together; `portcullis policy build` looks for the name. */
 char portcullis_scratch[1024];
 
-#define IMPORT(interface, name) __attribute__((import_module("portcullis:policy/" interface "@0.1.0"), import_name(name)))
+#define IMPORT(interface, name) __attribute__((import_module("portcullis:policy/" interface "@0.1.1"), import_name(name)))
 #define EXPORT(name) __attribute__((export_name("portcullis:policy/" name)))
 /* The host has read the answer. */
 #define AFTER(name, function) \
@@ -105,6 +105,12 @@ IMPORT("facts", "[method]command.parameters") void import_command_parameters(pc_
 pc_parameters pc_command_parameters(pc_command *command) {
     pc_parameters out;
     import_command_parameters(command, &out);
+    return out;
+}
+IMPORT("facts", "[method]command.conditions") void import_command_conditions(pc_command *, pc_columns *);
+pc_columns pc_command_conditions(pc_command *command) {
+    pc_columns out;
+    import_command_conditions(command, &out);
     return out;
 }
 
@@ -276,16 +282,16 @@ static bool configured(const char *data, uint32_t len, pc_setting_errors *errors
 }
 
 typedef struct { uint8_t failed; pc_setting_errors errors; } validation;
-EXPORT("lifecycle@0.1.0#validate-settings") validation *validate_settings(const char *data, uint32_t len) {
+EXPORT("lifecycle@0.1.1#validate-settings") validation *validate_settings(const char *data, uint32_t len) {
     static validation out;
     out = (validation){0};
     out.failed = !configured(data, len, &out.errors);
     return &out;
 }
-AFTER("lifecycle@0.1.0#validate-settings", after_validate_settings)
+AFTER("lifecycle@0.1.1#validate-settings", after_validate_settings)
 
 typedef struct { uint8_t failed; union { pc_texts kinds; pc_error error; } of; } registration;
-EXPORT("lifecycle@0.1.0#configure") registration *configure(const char *data, uint32_t len) {
+EXPORT("lifecycle@0.1.1#configure") registration *configure(const char *data, uint32_t len) {
     static registration out;
     out = (registration){0};
 #ifdef PC_HOOK_commands
@@ -305,7 +311,7 @@ EXPORT("lifecycle@0.1.0#configure") registration *configure(const char *data, ui
     }
     return &out;
 }
-AFTER("lifecycle@0.1.0#configure", after_configure)
+AFTER("lifecycle@0.1.1#configure", after_configure)
 
 #ifdef PC_HOOK_commands
 
@@ -333,25 +339,25 @@ static judgement *judged(bool answered, pc_verdict verdict, pc_error error) {
     return &out;
 }
 
-EXPORT("commands@0.1.0#open") judgement *commands_open(pc_session *session) {
+EXPORT("commands@0.1.1#open") judgement *commands_open(pc_session *session) {
     pc_verdict verdict = {0};
     pc_error error = {0};
     bool answered = policy_open(session, &verdict, &error);
     give_back(session, NULL);
     return judged(answered, verdict, error);
 }
-AFTER("commands@0.1.0#open", after_open)
+AFTER("commands@0.1.1#open", after_open)
 
-EXPORT("commands@0.1.0#check") judgement *commands_check(pc_session *session, pc_command *command) {
+EXPORT("commands@0.1.1#check") judgement *commands_check(pc_session *session, pc_command *command) {
     pc_verdict verdict = {0};
     pc_error error = {0};
     bool answered = policy_check(session, command, &verdict, &error);
     give_back(session, command);
     return judged(answered, verdict, error);
 }
-AFTER("commands@0.1.0#check", after_check)
+AFTER("commands@0.1.1#check", after_check)
 
-EXPORT("commands@0.1.0#approved")
+EXPORT("commands@0.1.1#approved")
 judgement *commands_approved(pc_session *session, pc_command *command, const pc_text *approvers, uint32_t count) {
     pc_verdict verdict = {0};
     pc_error error = {0};
@@ -359,7 +365,7 @@ judgement *commands_approved(pc_session *session, pc_command *command, const pc_
     give_back(session, command);
     return judged(answered, verdict, error);
 }
-AFTER("commands@0.1.0#approved", after_approved)
+AFTER("commands@0.1.1#approved", after_approved)
 
 #endif
 #ifdef PC_HOOK_rows
@@ -372,7 +378,7 @@ __attribute__((weak)) bool policy_filter(pc_session *session, pc_command *comman
 }
 
 typedef struct { uint8_t failed; union { pc_plan plan; pc_error error; } of; } planned;
-EXPORT("rows@0.1.0#plan-result") planned *rows_plan(pc_session *session, pc_command *command, pc_result_set *result) {
+EXPORT("rows@0.1.1#plan-result") planned *rows_plan(pc_session *session, pc_command *command, pc_result_set *result) {
     static planned out;
     out = (planned){0};
     pc_plan plan = {0};
@@ -387,10 +393,10 @@ EXPORT("rows@0.1.0#plan-result") planned *rows_plan(pc_session *session, pc_comm
     give_back(session, command);
     return &out;
 }
-AFTER("rows@0.1.0#plan-result", after_plan)
+AFTER("rows@0.1.1#plan-result", after_plan)
 
 typedef struct { uint8_t failed; union { pc_batch batch; pc_error error; } of; } filtered;
-EXPORT("rows@0.1.0#filter-batch")
+EXPORT("rows@0.1.1#filter-batch")
 filtered *rows_filter(pc_session *session, pc_command *command, pc_result_set *result, uint32_t rows, const pc_chunk *chunks,
                       uint32_t count) {
     static filtered out;
@@ -407,6 +413,6 @@ filtered *rows_filter(pc_session *session, pc_command *command, pc_result_set *r
     give_back(session, command);
     return &out;
 }
-AFTER("rows@0.1.0#filter-batch", after_filter)
+AFTER("rows@0.1.1#filter-batch", after_filter)
 
 #endif

@@ -85,6 +85,17 @@ pc_texts pc_statement_functions(pc_statement *statement);
 /* False when an UPDATE or DELETE anywhere in it has no WHERE clause, or one that is a constant. */
 bool pc_statement_has_where(pc_statement *statement);
 
+/* A column of a result. Its name proves nothing: whoever writes the query chooses it. */
+typedef struct {
+    pc_text name, type_name;
+    /* False for a plain copy of one base column. */
+    bool computed;
+    /* None means that the host does not know, unless `computed` is false. */
+    pc_column_refs origins;
+    pc_texts labels;
+} pc_column;
+typedef struct { const pc_column *items; uint32_t count; } pc_columns;
+
 /* One command. */
 typedef struct pc_command pc_command;
 pc_text pc_command_kind(pc_command *command);
@@ -96,17 +107,8 @@ bool pc_command_parsed(pc_command *command);
 pc_text pc_command_fingerprint(pc_command *command);
 pc_statements pc_command_sql(pc_command *command);
 pc_parameters pc_command_parameters(pc_command *command);
-
-/* A column of a result. Its name proves nothing: whoever writes the query chooses it. */
-typedef struct {
-    pc_text name, type_name;
-    /* False for a plain copy of one base column. */
-    bool computed;
-    /* None means that the host does not know, unless `computed` is false. */
-    pc_column_refs origins;
-    pc_texts labels;
-} pc_column;
-typedef struct { const pc_column *items; uint32_t count; } pc_columns;
+/* What decides which rows it finds, in which order and in which groups, with the base columns that each derives from. */
+pc_columns pc_command_conditions(pc_command *command);
 
 /* A result before its first row. */
 typedef struct pc_result_set pc_result_set;

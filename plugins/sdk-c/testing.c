@@ -72,6 +72,7 @@ pc_text pc_command_kind(pc_command *c) { (void)c; return pc_string("sql"); }
 pc_phase pc_command_phase(pc_command *c) { return c->phase; }
 bool pc_command_parsed(pc_command *c) { return !c->unreadable; }
 pc_parameters pc_command_parameters(pc_command *c) { return c->parameters; }
+pc_columns pc_command_conditions(pc_command *c) { return c->conditions; }
 
 pc_text pc_command_text(pc_command *c, uint32_t max_bytes) {
     pc_text text = or(c->text, "");

@@ -29,6 +29,7 @@ struct pc_command {
     bool unreadable;
     pc_statements statements;
     pc_parameters parameters;
+    pc_columns conditions;
 };
 
 struct pc_result_set {

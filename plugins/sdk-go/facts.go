@@ -47,6 +47,9 @@ type Command interface {
 	SQL() []Statement
 	// Parameters are the bound ones, in order.
 	Parameters() []Parameter
+	// Conditions are what decides which rows it finds, in which order and in which groups, with the base columns that each
+	// derives from.
+	Conditions() []Column
 }
 
 // A Parameter is a value bound to a placeholder.

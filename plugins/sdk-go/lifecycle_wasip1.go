@@ -7,7 +7,7 @@ import (
 	"portcullis/policy/internal/crash"
 )
 
-//go:wasmexport portcullis:policy/lifecycle@0.1.0#validate-settings
+//go:wasmexport portcullis:policy/lifecycle@0.1.1#validate-settings
 func validateSettings(at, length uint32) unsafe.Pointer {
 	abi.Begin()
 	defer abi.End()
@@ -26,7 +26,7 @@ func validateSettings(at, length uint32) unsafe.Pointer {
 	})})
 }
 
-//go:wasmexport portcullis:policy/lifecycle@0.1.0#configure
+//go:wasmexport portcullis:policy/lifecycle@0.1.1#configure
 func configure(at, length uint32) unsafe.Pointer {
 	abi.Begin()
 	defer abi.End()

@@ -86,6 +86,8 @@ export interface Command {
   sql(): SqlStatement[];
   /** The bound parameters, in order. */
   parameters(): Parameter[];
+  /** What decides which rows it finds, in which order and in which groups, with the base columns that each derives from. */
+  conditions(): Column[];
 }
 
 export interface Parameter {

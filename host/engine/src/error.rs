@@ -54,7 +54,7 @@ pub enum Problem {
     )]
     NotAComponent(String),
     /// It exports nothing that the gateway could ask.
-    #[error("it {0}; a policy exports `portcullis:policy/lifecycle@0.1.0` and `commands`, `rows` or both")]
+    #[error("it {0}; a policy exports `portcullis:policy/lifecycle` and `commands`, `rows` or both")]
     Exports(String),
     /// It imports something that nobody offers.
     #[error(

@@ -206,10 +206,12 @@ impl Judge for SessionJudge {
         match &self.chain {
             Some(chain) => {
                 let rows = chain.iter().any(|m| m.edits(&self.session.id));
-                Wants { commands: chain.iter().any(|m| m.policy.checks(kind)), rows }
+                let checks = || chain.iter().filter(|m| m.policy.checks(kind));
+                let conditions = checks().any(|m| m.policy.asks_conditions);
+                Wants { commands: checks().next().is_some(), rows, conditions }
             }
             // Everything is to be asked about, so that everything is denied.
-            None => Wants { commands: true, rows: true },
+            None => Wants { commands: true, rows: true, conditions: false },
         }
     }
 

@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use portcullis_verdict::{Kind, Mode};
 use sha2::{Digest, Sha256};
+use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, InstancePre, Linker};
 
 use crate::bindings::exports::portcullis::policy::{commands, lifecycle, rows};
@@ -26,6 +27,8 @@ pub(crate) struct Policy {
     pub(crate) hooks: Hooks,
     /// The kinds of command that it wants to check, as it named them.
     pub(crate) registered: Vec<String>,
+    /// It can ask what the conditions of a command derive from.
+    pub(crate) asks_conditions: bool,
     pub(crate) services: Arc<Services>,
     pub(crate) health: Health,
 }
@@ -85,6 +88,7 @@ impl Policy {
             pre,
             hooks,
             registered: Vec::new(),
+            asks_conditions: names.asks_conditions,
             services,
             health: Health::default(),
         };
@@ -128,12 +132,20 @@ pub(crate) fn compile(runtime: &Runtime, bytes: &[u8]) -> Result<Component, Prob
 pub(crate) struct Names {
     pub(crate) imports: Vec<String>,
     pub(crate) exports: Vec<String>,
+    pub(crate) asks_conditions: bool,
 }
 
 impl Names {
     pub(crate) fn of(runtime: &Runtime, component: &Component) -> Self {
         let ty = component.component_type();
+        let asks_conditions = ty.imports(&runtime.engine).any(|(_, import)| match import.ty {
+            ComponentItem::ComponentInstance(interface) => {
+                interface.exports(&runtime.engine).any(|(name, _)| name == "[method]command.conditions")
+            }
+            _ => false,
+        });
         Self {
+            asks_conditions,
             imports: ty.imports(&runtime.engine).map(|(name, _)| name.into()).collect(),
             exports: ty.exports(&runtime.engine).map(|(name, _)| name.into()).collect(),
         }

@@ -117,6 +117,8 @@ pub(crate) struct CommandSpec {
     pub(crate) phase: Phase,
     #[serde(default)]
     pub(crate) parameters: Vec<Cell>,
+    /// What its conditions derive from; as far as its text tells if this is not given.
+    pub(crate) conditions: Option<Vec<ColumnSpec>>,
     /// The policy's review has been granted by these.
     pub(crate) approvers: Option<Vec<String>>,
 }

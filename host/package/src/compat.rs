@@ -11,13 +11,15 @@ use wit_parser::{InterfaceId, Resolve, WorldItem};
 use crate::component::{POLICY, Unfit};
 
 /// The newest `N` of `portcullis:policy@0.1.N` that this gateway serves.
-pub const SERVED: u64 = 0;
+pub const SERVED: u64 = 1;
 
 /// What a version of the interface added: its `N`, and the functions of each of its interfaces.
 type Addition = (u64, &'static [(&'static str, &'static [&'static str])]);
 
 /// What each version added, the oldest first.
-const ADDED: &[Addition] = &[(
+const ADDED: &[Addition] = &[FIRST, (1, &[("facts", &["[method]command.conditions"])])];
+
+const FIRST: Addition = (
     0,
     &[
         (
@@ -61,7 +63,7 @@ const ADDED: &[Addition] = &[(
         ("commands", &["open", "check", "approved"]),
         ("rows", &["plan-result", "filter-batch"]),
     ],
-)];
+);
 
 /// What a component needs of the policy interface.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -81,7 +81,7 @@ pub(crate) fn check(component: &[u8], manifest: &Manifest) -> Result<(), Unfit> 
     Ok(())
 }
 
-/// `clock` of `portcullis:policy/clock@0.1.0`.
+/// `clock` of `portcullis:policy/clock@0.1.1`.
 fn interface(name: &str) -> Option<&str> {
     let (interface, version) = name.strip_prefix(POLICY)?.split_once('@')?;
     version.starts_with("0.1.").then_some(interface)
@@ -129,7 +129,7 @@ pub(crate) mod tests {
     use wit_component::{StringEncoding, metadata};
     use wit_parser::{ManglingAndAbi, Resolve};
 
-    pub(crate) const WIT: &str = "package portcullis:policy@0.1.0;
+    pub(crate) const WIT: &str = "package portcullis:policy@0.1.1;
         interface lifecycle { configure: func(); }
         interface commands { check: func(); }
         interface clock { now-ms: func() -> u64; }
@@ -187,10 +187,10 @@ pub(crate) mod tests {
     fn foreign_imports_are_refused_by_name() {
         let foreign = "package evil:net@0.1.0; interface sockets { dial: func(); } world w { import sockets; }";
         assert_eq!(check(&component(foreign, "w"), &manifest("")), Err(Unfit::Import("evil:net/sockets@0.1.0".into())));
-        let later = WIT.replace("0.1.0", "0.2.0");
+        let later = WIT.replace("0.1.1", "0.2.0");
         let import = "portcullis:policy/clock@0.2.0".to_owned();
         assert_eq!(check(&component(&later, "timed"), &manifest("")), Err(Unfit::Import(import)));
-        let bare = "package portcullis:policy@0.1.0; world w { import now: func(); }";
+        let bare = "package portcullis:policy@0.1.1; world w { import now: func(); }";
         assert_eq!(check(&component(bare, "w"), &manifest("")), Err(Unfit::Import("now".into())));
     }
 
@@ -201,11 +201,11 @@ pub(crate) mod tests {
                 "package test:it;
                 world w {{
                     import {package}/thing@{version};
-                    export portcullis:policy/commands@0.1.0;
-                    export portcullis:policy/lifecycle@0.1.0;
+                    export portcullis:policy/commands@0.1.1;
+                    export portcullis:policy/lifecycle@0.1.1;
                 }}
                 package {package}@{version} {{ interface thing {{ get: func(); }} }}
-                package portcullis:policy@0.1.0 {{
+                package portcullis:policy@0.1.1 {{
                     interface commands {{ check: func(); }}
                     interface lifecycle {{ configure: func(); }}
                 }}"

@@ -57,7 +57,7 @@ fn inspected(plan: &RowPlan) -> Vec<usize> {
     plan.columns.iter().enumerate().filter(|(_, p)| inspects(p)).map(|(index, _)| index).collect()
 }
 
-fn column(spec: &ColumnSpec) -> Column {
+pub(crate) fn column(spec: &ColumnSpec) -> Column {
     let ColumnSpec { name, type_name, computed, origins, labels } = spec.clone();
     Column { name, type_name, computed, origins, labels }
 }

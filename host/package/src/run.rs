@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use portcullis_verdict::{
-    Answer, Batch, Command, Credential, Decide, Denial, Finding, Grant, Judge, Outcome, Parameter, Principal,
-    ResultSet, RowPlan, Ruling, Session, Statement, Target, Terms, Verdict,
+    Answer, Batch, Column, Command, Credential, Decide, Denial, Finding, Grant, Judge, Origins, Outcome, Parameter,
+    Principal, ResultSet, RowPlan, Ruling, Session, Statement, Target, Terms, Verdict,
 };
 
 use crate::case::{ApprovalSpec, Case, CredentialSpec, Decision, Expect, ResultSpec, SessionSpec};
@@ -99,7 +99,19 @@ fn command(case: &Case, statement: Arc<Statement>) -> Command {
     let parameter = |cell: &crate::case::Cell| Parameter { value: cell.0.as_ref().map(bound), binary: false };
     let parameters = spec.parameters.iter().map(parameter).collect();
     let reason = case.session.reason.as_deref().map(Into::into);
-    Command { sequence: 1, phase: spec.phase, statement, parameters, reason }
+    let conditions = spec.conditions.as_ref().map(|given| Given(given.iter().map(rows::column).collect()));
+    let origins = conditions.map(|given| Arc::new(given) as Arc<dyn Origins>);
+    Command { sequence: 1, phase: spec.phase, statement, parameters, reason, origins }
+}
+
+/// The conditions that a case gives its command.
+#[derive(Debug)]
+struct Given(Vec<Column>);
+
+impl Origins for Given {
+    fn conditions(&self, _: &Statement) -> Vec<Column> {
+        self.0.clone()
+    }
 }
 
 fn compare_answer(diff: &mut Diff, expect: &Expect, has_result: bool, answer: Option<&Answer>) {

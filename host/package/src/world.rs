@@ -32,7 +32,7 @@ mod tests {
 
     #[test]
     fn a_component_tells_its_interfaces() {
-        let names = |interface: &str| vec![format!("portcullis:policy/{interface}@0.1.0")];
+        let names = |interface: &str| vec![format!("portcullis:policy/{interface}@0.1.1")];
         let world = World::of(&component(WIT, "timed")).unwrap();
         assert_eq!(world.imports, names("clock"));
         assert!(world.exports.contains(&names("lifecycle")[0]));

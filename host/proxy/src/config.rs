@@ -61,7 +61,7 @@ pub struct PgTarget {
     /// How to protect the connection.
     pub tls: UpstreamTls,
     /// Labels for columns, each by `schema.table.column`, where a part may be `*`.
-    pub column_labels: Vec<(String, Vec<String>)>,
+    pub column_labels: Arc<[(String, Vec<String>)]>,
     /// The most sessions that may be open at a time.
     pub max_sessions: usize,
     /// How much of what its clients see is recorded.

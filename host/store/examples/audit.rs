@@ -108,6 +108,7 @@ fn pair(subject: &Arc<Subject>, sequence: u64) -> [Event; 2] {
         columns_read: vec![column("abalance"), column("aid")],
         functions: vec![],
         has_where: true,
+        ..SqlStatement::default()
     };
     let facts = Facts { fingerprint: "50fde20626009aba".into(), sql: Ok(vec![statement]) };
     let answer = |policy: &str| AnswerRecord {

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::Column;
+
 /// What kind of command it is; policies subscribe by these names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -54,6 +56,15 @@ pub struct Command {
     pub parameters: Vec<Parameter>,
     /// The justification that goes with it, if any was given.
     pub reason: Option<Arc<str>>,
+    /// Tells what its statement's conditions derive from; `None` where there is no catalogue to ask, or nobody wants to know.
+    pub origins: Option<Arc<dyn Origins>>,
+}
+
+/// Tells columns by a target's catalogue.
+pub trait Origins: Send + Sync + std::fmt::Debug {
+    /// What decides which rows the statement finds, in which order and in which groups. One without origins that is `computed`
+    /// may be anything.
+    fn conditions(&self, statement: &Statement) -> Vec<Column>;
 }
 
 impl Command {
@@ -171,6 +182,28 @@ impl Statement {
     pub fn effects(&self) -> Effects {
         self.facts.effects()
     }
+
+    /// What decides which rows it finds, where there is no catalogue to ask: as the text names it, without labels.
+    pub fn conditions(&self) -> Vec<Column> {
+        let statements = self.facts.sql.iter().flatten();
+        statements.flat_map(SqlStatement::conditions).collect()
+    }
+}
+
+impl SqlStatement {
+    fn conditions(&self) -> Vec<Column> {
+        let Some(lineage) = &self.lineage else { return vec![Column::unknown()] };
+        let Output::Value { columns, .. } = &lineage.conditions else { return vec![Column::unknown()] };
+        let named = columns.iter().filter_map(|index| lineage.columns.get(*index as usize));
+        let column = |named: &Named| Column {
+            name: named.column.name.clone(),
+            type_name: String::new(),
+            computed: true,
+            origins: vec![named.column.clone()],
+            labels: Vec::new(),
+        };
+        named.map(column).collect()
+    }
 }
 
 impl Facts {
@@ -228,6 +261,57 @@ pub struct SqlStatement {
     pub functions: Vec<String>,
     /// Whether every UPDATE or DELETE in it has a WHERE clause that is more than a constant; true when it has neither.
     pub has_where: bool,
+    /// The name that a PREPARE gives, an EXECUTE runs, and DECLARE and FETCH have in common.
+    #[serde(skip)]
+    pub handle: Option<String>,
+    /// For a statement that runs a prepared one: what it may do beside that.
+    #[serde(skip)]
+    pub runs: Option<Effects>,
+    /// What its result and its conditions derive from. It is not written down: it is of use with the catalogue of the moment only.
+    #[serde(skip)]
+    pub lineage: Option<Lineage>,
+}
+
+/// What the columns of a result, and the conditions of a statement, may derive from, as far as its text tells.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lineage {
+    /// The columns that the rest refers to by their index.
+    pub columns: Vec<Named>,
+    /// The columns of the result in order, for each arm of a UNION or its like; none where their order is not known.
+    pub outputs: Vec<Vec<Output>>,
+    /// What decides which rows there are, in which order and in which groups.
+    pub conditions: Output,
+}
+
+/// A column that a text names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Named {
+    /// Empty parts are those that the text does not give; the name may be `*`.
+    pub column: ColumnRef,
+    /// Whether it must be a column of a relation. Otherwise the name may be that of something else in the text.
+    pub certain: bool,
+}
+
+/// What a value may derive from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// These columns, and what these functions of the statement give, by their indexes.
+    Value {
+        /// Of [`Lineage::columns`].
+        columns: Vec<u32>,
+        /// Of [`SqlStatement::functions`].
+        functions: Vec<u32>,
+    },
+    /// All columns of a relation in their order, by its index in [`SqlStatement::relations`].
+    All(u32),
+    /// Anything that the statement names.
+    Anything,
+}
+
+impl Default for Output {
+    fn default() -> Self {
+        Self::Value { columns: Vec::new(), functions: Vec::new() }
+    }
 }
 
 /// A relation that a statement names. The schema is empty where the text gives none.

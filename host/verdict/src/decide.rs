@@ -21,6 +21,8 @@ pub struct Wants {
     pub commands: bool,
     /// Some policy is asked about results.
     pub rows: bool,
+    /// Some policy may ask what a command's conditions derive from, so the catalogue is needed before it is decided.
+    pub conditions: bool,
 }
 
 /// Decides for one session, with instances of its own of every policy.

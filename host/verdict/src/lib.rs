@@ -29,7 +29,10 @@ pub use audit::{
     RecordedSession, RecordingEvent, StoredEvent, Subject, SystemEvent,
 };
 pub use chain::{Answer, Chain, Denial, Fault, Finding, Mode, Outcome, Permit, Ruling, Step, Terms, Verdict};
-pub use command::{ColumnRef, Command, Effects, Facts, Kind, Parameter, Phase, Relation, SqlStatement, Statement};
+pub use command::{
+    ColumnRef, Command, Effects, Facts, Kind, Lineage, Named, Origins, Output, Parameter, Phase, Relation,
+    SqlStatement, Statement,
+};
 pub use decide::{Decide, Judge, Policies, PolicyState, PolicyStatus, Snapshot, Wants};
 pub use input::{Input, Inputs};
 pub use link::{Link, LinkError, LinkKey};

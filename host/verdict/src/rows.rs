@@ -27,6 +27,13 @@ pub struct Column {
     pub labels: Vec<String>,
 }
 
+impl Column {
+    /// One that may be anything.
+    pub fn unknown() -> Self {
+        Self { name: "?".into(), type_name: "text".into(), computed: true, ..Self::default() }
+    }
+}
+
 /// What a policy asks for one column.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {

@@ -7,8 +7,8 @@ use std::cell::OnceCell;
 
 use detect::{Detect, DetectSettings};
 use portcullis_sdk::{
-    Action, BatchResult, Chunk, Column, Command, Error, Plan, Policy, ResultSet, Rows, Session, SettingError,
-    SettingErrors,
+    Action, BatchResult, Chunk, Column, Command, Commands, Error, Plan, Policy, ResultSet, Rows, Session, SettingError,
+    SettingErrors, Verdict,
 };
 use rule::{Rule, RuleSettings};
 use serde::Deserialize;
@@ -47,6 +47,33 @@ impl Mask {
     }
 }
 
+impl Commands for Mask {
+    fn kinds(&self) -> &'static [&'static str] {
+        if self.rules.iter().any(Rule::guards_conditions) { &["sql"] } else { &[] }
+    }
+
+    fn check(&mut self, session: &Session, command: &Command) -> Result<Verdict, Error> {
+        let groups = session.groups();
+        let member = |of: &[String]| groups.iter().any(|group| of.contains(group));
+        let rules = self.rules.iter().filter(|rule| rule.guards_conditions() && !rule.excepts(&member));
+        let rules: Vec<&Rule> = rules.collect();
+        if rules.is_empty() {
+            return Ok(Verdict::allow());
+        }
+        if !command.parsed() {
+            let message =
+                "the gateway cannot read this command, so that its conditions are not known; write it in a simpler way";
+            return Ok(Verdict::deny(message).finding("unreadable", "the command was not read"));
+        }
+        let conditions = command.conditions();
+        let refused = |rule: &&Rule| Some((rule.name().to_owned(), conditions.iter().find_map(|c| rule.refuses(c))?));
+        Ok(match rules.iter().find_map(refused) {
+            Some((rule, why)) => Verdict::deny(why).finding(&rule, "a condition on a column that it hides"),
+            None => Verdict::allow(),
+        })
+    }
+}
+
 impl Rows for Mask {
     fn plan(&mut self, session: &Session, _: &Command, result: &ResultSet) -> Result<Plan, Error> {
         let groups = OnceCell::new();
@@ -80,7 +107,7 @@ impl Rows for Mask {
     }
 }
 
-portcullis_sdk::export!(Mask: rows);
+portcullis_sdk::export!(Mask: commands, rows);
 
 #[cfg(test)]
 mod tests;

@@ -20,7 +20,18 @@ pub(crate) struct RuleSettings {
     #[serde(default)]
     unknown: Unknown,
     #[serde(default)]
+    conditions: Conditions,
+    #[serde(default)]
     except_groups: Vec<String>,
+}
+
+/// Whether a command may find rows by a column that the rule selects: whoever asks often enough learns the value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Conditions {
+    #[default]
+    Allow,
+    Deny,
 }
 
 /// The host's masks.
@@ -57,6 +68,7 @@ pub(crate) struct Rule {
     /// For a value that is computed, of which a partial mask could show anything.
     computed: Mask,
     unknown: Unknown,
+    conditions: Conditions,
     except_groups: Vec<String>,
 }
 
@@ -92,6 +104,7 @@ impl Rule {
             mask: settings.mask.with_parameters(at, settings.count, settings.value.as_deref(), errors),
             computed: Mask::plain(if settings.mask == Kind::Null { "null" } else { "redact" }),
             unknown: settings.unknown,
+            conditions: settings.conditions,
             except_groups: settings.except_groups,
             name: settings.name,
         }
@@ -117,6 +130,32 @@ impl Rule {
             ))),
             _ => None,
         }
+    }
+
+    /// Whether it cares for the conditions of commands.
+    pub(crate) fn guards_conditions(&self) -> bool {
+        self.conditions == Conditions::Deny
+    }
+
+    /// Why a command may not find rows by this column, if it may not.
+    pub(crate) fn refuses(&self, condition: &Column) -> Option<String> {
+        if self.selects(condition) {
+            let (column, rule) = (&condition.name, &self.name);
+            return Some(format!(
+                "a condition on \"{column}\" could tell values that the rule \"{rule}\" hides; find rows by other columns"
+            ));
+        }
+        let is_unknown = condition.origins.is_empty() && self.unknown != Unknown::Keep;
+        is_unknown.then(|| {
+            format!(
+                "the gateway cannot tell which columns the conditions use, and the rule \"{}\" demands to know; use plain columns",
+                self.name
+            )
+        })
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     fn selects(&self, column: &Column) -> bool {

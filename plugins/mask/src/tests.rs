@@ -1,4 +1,4 @@
-use portcullis_sdk::testing::{chunk, column, detector, result, session, sql};
+use portcullis_sdk::testing::{chunk, column, detector, result, session, sql, unreadable};
 use portcullis_sdk::{Edit, Patch, load};
 use serde_json::json;
 
@@ -160,4 +160,24 @@ fn mistakes_are_told_with_their_place() {
         let errors = load::<Mask>(&settings).unwrap_err();
         assert_eq!(errors[0].path, path, "{settings}: {}", errors[0].message);
     }
+}
+
+#[test]
+fn a_rule_can_forbid_conditions_on_what_it_hides() {
+    let mut settings = emails();
+    assert!(mask(&settings).kinds().is_empty(), "nothing to check");
+    settings["rules"][0]["conditions"] = json!("deny");
+    let mut policy = mask(&settings);
+    assert_eq!(policy.kinds(), ["sql"]);
+    let mut check = |who: Session, command: Command| policy.check(&who, &command).unwrap().message;
+    let made = |origin: &str| column("x", "", origin).computed([]);
+    let on = |origin: &str| sql("…", []).with_conditions([made("public.people.id"), made(origin)]);
+    assert_eq!(check(session("alice"), sql("…", [])), None);
+    assert_eq!(check(session("alice"), on("public.people.name")), None);
+    let expected = "a condition on \"x\" could tell values that the rule \"emails\" hides; find rows by other columns";
+    assert_eq!(check(session("alice"), on("public.people.email")).as_deref(), Some(expected));
+    assert_eq!(check(session("alice"), on("public.people.login")).as_deref(), Some(expected));
+    assert!(check(session("alice"), on("")).unwrap().contains("cannot tell which columns"));
+    assert!(check(session("alice"), unreadable("…")).unwrap().contains("cannot read"));
+    assert_eq!(check(session("s").with_groups(["support"]), on("public.people.email")), None);
 }

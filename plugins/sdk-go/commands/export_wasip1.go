@@ -9,7 +9,7 @@ import (
 	"portcullis/policy/internal/guest"
 )
 
-//go:wasmexport portcullis:policy/commands@0.1.0#open
+//go:wasmexport portcullis:policy/commands@0.1.1#open
 func open(session uint32) unsafe.Pointer {
 	abi.Begin()
 	defer abi.End()
@@ -21,7 +21,7 @@ func open(session uint32) unsafe.Pointer {
 	return answer(policy.Allow(), nil)
 }
 
-//go:wasmexport portcullis:policy/commands@0.1.0#check
+//go:wasmexport portcullis:policy/commands@0.1.1#check
 func check(session, command uint32) unsafe.Pointer {
 	abi.Begin()
 	defer abi.End()
@@ -33,7 +33,7 @@ func check(session, command uint32) unsafe.Pointer {
 	return answer(asked.Check(s, c))
 }
 
-//go:wasmexport portcullis:policy/commands@0.1.0#approved
+//go:wasmexport portcullis:policy/commands@0.1.1#approved
 func approved(session, command, at, length uint32) unsafe.Pointer {
 	abi.Begin()
 	defer abi.End()

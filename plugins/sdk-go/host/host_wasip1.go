@@ -84,29 +84,29 @@ func HMACEach(ends []uint32, data []byte, length uint32) []byte {
 	return abi.Slice[byte](out)
 }
 
-//go:wasmimport portcullis:policy/log@0.1.0 write
+//go:wasmimport portcullis:policy/log@0.1.1 write
 func logWrite(level uint32, message string)
 
-//go:wasmimport portcullis:policy/clock@0.1.0 now-ms
+//go:wasmimport portcullis:policy/clock@0.1.1 now-ms
 func clockNow() uint64
 
-//go:wasmimport portcullis:policy/random@0.1.0 bytes
+//go:wasmimport portcullis:policy/random@0.1.1 bytes
 func randomBytes(n uint32, out unsafe.Pointer)
 
-//go:wasmimport portcullis:policy/state@0.1.0 get
+//go:wasmimport portcullis:policy/state@0.1.1 get
 func stateGet(key string, out unsafe.Pointer)
 
-//go:wasmimport portcullis:policy/state@0.1.0 put
+//go:wasmimport portcullis:policy/state@0.1.1 put
 func statePut(key string, value unsafe.Pointer, length, ttlSeconds uint32, out unsafe.Pointer)
 
-//go:wasmimport portcullis:policy/state@0.1.0 increment
+//go:wasmimport portcullis:policy/state@0.1.1 increment
 func stateIncrement(key string, by int64, ttlSeconds uint32, out unsafe.Pointer)
 
-//go:wasmimport portcullis:policy/detect@0.1.0 names
+//go:wasmimport portcullis:policy/detect@0.1.1 names
 func detectNames(out unsafe.Pointer)
 
-//go:wasmimport portcullis:policy/detect@0.1.0 scan
+//go:wasmimport portcullis:policy/detect@0.1.1 scan
 func detectScan(names unsafe.Pointer, namesLen uint32, ends unsafe.Pointer, endsLen uint32, data unsafe.Pointer, dataLen uint32, out unsafe.Pointer)
 
-//go:wasmimport portcullis:policy/crypto@0.1.0 hmac-each
+//go:wasmimport portcullis:policy/crypto@0.1.1 hmac-each
 func cryptoHMACEach(ends unsafe.Pointer, endsLen uint32, data unsafe.Pointer, dataLen, length uint32, out unsafe.Pointer)

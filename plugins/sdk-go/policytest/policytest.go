@@ -43,6 +43,8 @@ type Command struct {
 	Prepared   bool
 	Statements []Statement
 	Bound      []policy.Parameter
+	// On are its conditions.
+	On []policy.Column
 }
 
 var _ policy.Command = Command{}
@@ -74,6 +76,11 @@ func (c Command) SQL() []policy.Statement {
 		statements[i] = statement
 	}
 	return statements
+}
+
+func (c Command) Conditions() []policy.Column {
+	c.mustBeParsed()
+	return c.On
 }
 
 func (c Command) mustBeParsed() {

@@ -9,7 +9,7 @@ import (
 	"portcullis/policy/internal/guest"
 )
 
-//go:wasmexport portcullis:policy/rows@0.1.0#plan-result
+//go:wasmexport portcullis:policy/rows@0.1.1#plan-result
 func planRows(session, command, result uint32) unsafe.Pointer {
 	abi.Begin()
 	defer abi.End()
@@ -43,7 +43,7 @@ func lowerRule(r Rule) rule {
 	return lowered
 }
 
-//go:wasmexport portcullis:policy/rows@0.1.0#filter-batch
+//go:wasmexport portcullis:policy/rows@0.1.1#filter-batch
 func filterBatch(session, command, result, rows, at, length uint32) unsafe.Pointer {
 	abi.Begin()
 	defer abi.End()

@@ -14,7 +14,7 @@ export function session(principal, { groups = [], labels = {}, reason } = {}) {
   };
 }
 
-export function sql(text, statements, { phase = "execute", parameters = [] } = {}) {
+export function sql(text, statements, { phase = "execute", parameters = [], conditions = [] } = {}) {
   const read = (what) => {
     if (!statements) throw new Error(`the policy asks for the ${what} of a command that was not read`);
     return statements;
@@ -26,6 +26,7 @@ export function sql(text, statements, { phase = "execute", parameters = [] } = {
     fingerprint: () => read("fingerprint") && text.toLowerCase(),
     parsed: () => Boolean(statements),
     sql: () => [...read("statements")],
+    conditions: () => read("conditions") && [...conditions],
     parameters: () => parameters.map((value) => ({ value: value === null ? undefined : encoded(value), binary: false })),
   };
 }

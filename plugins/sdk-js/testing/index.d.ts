@@ -9,11 +9,11 @@ export function session(
   about?: { groups?: string[]; labels?: Record<string, string>; reason?: string },
 ): Session;
 
-/** A command in which the host read these statements, with parameters in text format. */
+/** A command in which the host read these statements and conditions, with parameters in text format. */
 export function sql(
   text: string,
   statements: SqlStatement[],
-  about?: { phase?: Phase; parameters?: (string | null)[] },
+  about?: { phase?: Phase; parameters?: (string | null)[]; conditions?: Column[] },
 ): Command;
 
 /** A command that the host could not read. A test that asks it for statements fails. */

@@ -8,8 +8,8 @@ pub mod imports {
         inline: "
             package portcullis:sdk-imports;
             world imports {
-                include portcullis:policy/host-imports@0.1.0;
-                import portcullis:policy/types@0.1.0;
+                include portcullis:policy/host-imports@0.1.1;
+                import portcullis:policy/types@0.1.1;
             }
         ",
         path: "../../wit",
@@ -24,11 +24,11 @@ pub mod lifecycle {
     wit_bindgen::generate!({
         inline: "
             package portcullis:sdk-lifecycle;
-            world lifecycle { export portcullis:policy/lifecycle@0.1.0; }
+            world lifecycle { export portcullis:policy/lifecycle@0.1.1; }
         ",
         path: "../../wit",
         world: "portcullis:sdk-lifecycle/lifecycle",
-        with: { "portcullis:policy/types@0.1.0": crate::bindings::imports::portcullis::policy::types },
+        with: { "portcullis:policy/types@0.1.1": crate::bindings::imports::portcullis::policy::types },
         export_macro_name: "export_lifecycle",
         pub_export_macro: true,
     });
@@ -38,13 +38,13 @@ pub mod commands {
     wit_bindgen::generate!({
         inline: "
             package portcullis:sdk-commands;
-            world commands { export portcullis:policy/commands@0.1.0; }
+            world commands { export portcullis:policy/commands@0.1.1; }
         ",
         path: "../../wit",
         world: "portcullis:sdk-commands/commands",
         with: {
-            "portcullis:policy/types@0.1.0": crate::bindings::imports::portcullis::policy::types,
-            "portcullis:policy/facts@0.1.0": crate::bindings::imports::portcullis::policy::facts,
+            "portcullis:policy/types@0.1.1": crate::bindings::imports::portcullis::policy::types,
+            "portcullis:policy/facts@0.1.1": crate::bindings::imports::portcullis::policy::facts,
         },
         export_macro_name: "export_commands",
         pub_export_macro: true,
@@ -55,13 +55,13 @@ pub mod rows {
     wit_bindgen::generate!({
         inline: "
             package portcullis:sdk-rows;
-            world rows { export portcullis:policy/rows@0.1.0; }
+            world rows { export portcullis:policy/rows@0.1.1; }
         ",
         path: "../../wit",
         world: "portcullis:sdk-rows/rows",
         with: {
-            "portcullis:policy/types@0.1.0": crate::bindings::imports::portcullis::policy::types,
-            "portcullis:policy/facts@0.1.0": crate::bindings::imports::portcullis::policy::facts,
+            "portcullis:policy/types@0.1.1": crate::bindings::imports::portcullis::policy::types,
+            "portcullis:policy/facts@0.1.1": crate::bindings::imports::portcullis::policy::facts,
         },
         additional_derives: [PartialEq, Eq],
         export_macro_name: "export_rows",

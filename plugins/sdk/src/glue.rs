@@ -9,7 +9,7 @@ use crate::{Error, Policy, SettingError, load};
 /// A policy with a place for its one instance. [`crate::export!`] implements it.
 pub trait Exported: Policy {
     /// The kinds of command that it is asked about; none where it does not export `commands`.
-    const KINDS: &'static [&'static str];
+    fn registered(&self) -> &'static [&'static str];
 
     /// The place.
     fn slot() -> &'static LocalKey<RefCell<Option<Self>>>;
@@ -41,12 +41,13 @@ impl<P: Exported> Component<P> {
 
     /// Fills the place.
     pub fn configure(settings: &str) -> Result<Vec<String>, Error> {
-        let policy = load(settings).map_err(|errors: Vec<SettingError>| {
+        let policy = load::<P>(settings).map_err(|errors: Vec<SettingError>| {
             let lines: Vec<String> = errors.iter().map(|e| format!("{}: {}", e.path, e.message)).collect();
             Error::new("bad-settings", lines.join("; "))
         })?;
+        let kinds = policy.registered().iter().map(|k| (*k).to_owned()).collect();
         P::slot().set(Some(policy));
-        Ok(P::KINDS.iter().map(|k| (*k).to_owned()).collect())
+        Ok(kinds)
     }
 }
 
@@ -108,12 +109,12 @@ mod exports {
 #[macro_export]
 macro_rules! export {
     ($policy:ident: commands) => {
-        $crate::__export!($policy, <$policy as $crate::Commands>::KINDS);
+        $crate::__export!($policy, <$policy as $crate::Commands>::kinds);
         #[cfg(target_arch = "wasm32")]
         $crate::bindings::commands::export_commands!(PortcullisComponent with_types_in $crate::bindings::commands);
     };
     ($policy:ident: rows) => {
-        $crate::__export!($policy, &[]);
+        $crate::__export!($policy, |_: &$policy| -> &'static [&'static str] { &[] });
         #[cfg(target_arch = "wasm32")]
         $crate::bindings::rows::export_rows!(PortcullisComponent with_types_in $crate::bindings::rows);
     };
@@ -132,7 +133,10 @@ macro_rules! __export {
         type PortcullisComponent = $crate::glue::Component<$policy>;
 
         impl $crate::glue::Exported for $policy {
-            const KINDS: &'static [&'static str] = $kinds;
+            fn registered(&self) -> &'static [&'static str] {
+                let kinds: fn(&Self) -> &'static [&'static str] = $kinds;
+                kinds(self)
+            }
 
             fn slot() -> &'static ::std::thread::LocalKey<::std::cell::RefCell<::std::option::Option<Self>>> {
                 ::std::thread_local! {

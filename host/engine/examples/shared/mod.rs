@@ -62,12 +62,13 @@ pub(crate) fn command() -> Arc<Command> {
         columns_read: ["name", "email", "id", "customer_id"].map(|c| column("customers", c)).into(),
         functions: vec!["count".into()],
         has_where: true,
+        ..SqlStatement::default()
     };
     let facts = Facts { fingerprint: "50fde20626009aba".into(), sql: Ok(vec![statement]) };
     let text = "SELECT c.name, c.email, count(*) FROM public.customers c JOIN public.orders o ON o.customer_id = c.id \
                 WHERE c.id = 4711 GROUP BY 1, 2";
     let statement = Arc::new(Statement { kind: Kind::Sql, text: text.into(), facts: Arc::new(facts) });
-    Arc::new(Command { sequence: 1, phase: Phase::Execute, statement, parameters: vec![], reason: None })
+    Arc::new(Command { sequence: 1, phase: Phase::Execute, statement, parameters: vec![], reason: None, origins: None })
 }
 
 pub(crate) fn column(relation: &str, name: &str) -> ColumnRef {

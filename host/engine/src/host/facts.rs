@@ -124,6 +124,18 @@ impl facts::HostCommand for Host {
         Ok(self.command()?.0.parameters.iter().map(lent).collect())
     }
 
+    fn conditions(&mut self, _: Resource<facts::Command>) -> Result<Vec<facts::Column>> {
+        if self.facts()?.is_none() {
+            return Ok(Vec::new());
+        }
+        let (command, statement) = self.command()?;
+        let conditions = match &command.origins {
+            Some(origins) => origins.conditions(statement),
+            None => statement.conditions(),
+        };
+        Ok(conditions.iter().map(column).collect())
+    }
+
     fn drop(&mut self, _: Resource<facts::Command>) -> Result<()> {
         bail!("a command is only ever lent")
     }
@@ -175,18 +187,21 @@ impl facts::HostResultSet for Host {
     }
 
     fn columns(&mut self, _: Resource<facts::ResultSet>) -> Result<Vec<facts::Column>> {
-        let told = |c: &verdict::Column| facts::Column {
-            name: c.name.clone(),
-            type_name: c.type_name.clone(),
-            computed: c.computed,
-            origins: c.origins.iter().map(column_ref).collect(),
-            labels: c.labels.clone(),
-        };
-        Ok(self.result()?.columns.iter().map(told).collect())
+        Ok(self.result()?.columns.iter().map(column).collect())
     }
 
     fn drop(&mut self, _: Resource<facts::ResultSet>) -> Result<()> {
         bail!("a result is only ever lent")
+    }
+}
+
+fn column(c: &verdict::Column) -> facts::Column {
+    facts::Column {
+        name: c.name.clone(),
+        type_name: c.type_name.clone(),
+        computed: c.computed,
+        origins: c.origins.iter().map(column_ref).collect(),
+        labels: c.labels.clone(),
     }
 }
 

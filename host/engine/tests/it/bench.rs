@@ -151,7 +151,7 @@ pub(crate) fn read(text: &str) -> Arc<Statement> {
 }
 
 pub(crate) fn of(statement: Arc<Statement>) -> Arc<Command> {
-    Arc::new(Command { sequence: 7, phase: Phase::Execute, statement, parameters: vec![], reason: None })
+    Arc::new(Command { sequence: 7, phase: Phase::Execute, statement, parameters: vec![], reason: None, origins: None })
 }
 
 pub(crate) fn command(text: &str) -> Arc<Command> {

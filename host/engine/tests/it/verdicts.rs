@@ -57,6 +57,7 @@ fn a_policy_reads_all_facts() {
         columns_read: vec![ColumnRef { schema: String::new(), relation: "t".into(), name: "c".into() }],
         functions: vec!["pg_sleep".into()],
         has_where: false,
+        ..SqlStatement::default()
     };
     let facts = Facts { fingerprint: "abc".into(), sql: Ok(vec![statement]) };
     let statement = Statement { kind: Kind::Sql, text: "délete".into(), facts: Arc::new(facts) };
@@ -70,6 +71,7 @@ fn a_policy_reads_all_facts() {
         statement: Arc::new(statement),
         parameters,
         reason: Some("ticket 7".into()),
+        origins: None,
     });
     let expected = "0198c0de-0000-7000-8000-000000000001 postgres alice [\"dev\", \"ops\"] shop Some(\"production\") \
                     192.0.2.7 scram-sha-256 Some(\"ticket 7\")|sql Phase::Prepare délete abc|postgres DELETE \
@@ -142,19 +144,19 @@ fn nobody_is_asked_what_they_did_not_ask_for() {
     let ruling = bench.judge().ask(&command("drop table t"));
     assert_eq!((ruling.outcome, ruling.explanation.len()), (Outcome::Allow, 0));
     bench.install(vec![guest("p", "allow")]);
-    assert_eq!(wants(&bench), Wants { commands: true, rows: false });
+    assert_eq!(wants(&bench), Wants { commands: true, rows: false, conditions: false });
     bench.install(vec![broken("p", "register-nothing")]);
-    assert_eq!(wants(&bench), Wants { commands: false, rows: true });
+    assert_eq!(wants(&bench), Wants { commands: false, rows: true, conditions: false });
     assert_eq!(bench.judge().ask(&command("select 1")).explanation.len(), 0);
     bench.install(vec![monitor(broken("p", "allow"))]);
-    assert_eq!(wants(&bench), Wants { commands: true, rows: false });
+    assert_eq!(wants(&bench), Wants { commands: true, rows: false, conditions: false });
 }
 
 #[test]
 fn a_target_that_no_set_names_is_closed() {
     let bench = Bench::new();
     let mut early = bench.judge();
-    assert_eq!(early.wants(Kind::Sql), Wants { commands: true, rows: true });
+    assert_eq!(early.wants(Kind::Sql), Wants { commands: true, rows: true, conditions: false });
     assert!(denial(&early.open()).contains(TARGET));
     assert!(early.denial().contains("no policies are in force"));
     bench.install(vec![]);

@@ -105,7 +105,7 @@ fn a_good_configuration_is_resolved() {
     let target = &loaded.proxy.targets["shop"];
     assert_eq!(target.password.as_ref().unwrap().expose_secret(), "password s3cret s3cret");
     assert_eq!(target.port, 5432);
-    assert_eq!(target.column_labels, [("public.*.email".to_owned(), vec!["pii".to_owned()])]);
+    assert_eq!(*target.column_labels, [("public.*.email".to_owned(), vec!["pii".to_owned()])]);
     assert_eq!(loaded.proxy.users["alice"].groups, ["dev"]);
     assert_eq!(loaded.policies[0].spec.settings, r#"{"colour":"red","level":2}"#);
     assert_eq!(loaded.policies[0].spec.mode, portcullis_verdict::Mode::Monitor);

@@ -325,6 +325,7 @@ impl Replay {
             statement: read_statement(&asked.seen),
             parameters: asked.parameters.iter().map(|shown| parameter(shown)).collect(),
             reason: asked.reason.clone(),
+            origins: None,
         });
         let inputs = asked.inputs.iter().map(|inputs| (self.draft.name().to_owned(), inputs.clone())).collect();
         let script = Script { now_ms: asked.at_ms, inputs };

@@ -84,6 +84,7 @@ fn command(args: &cli::Run) -> Command {
         statement: read_statement(&args.command),
         parameters: args.parameters.iter().map(parameter).collect(),
         reason: None,
+        origins: None,
     }
 }
 

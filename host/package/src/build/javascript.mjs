@@ -22,7 +22,7 @@ const host = {
   name: "host",
   setup(build) {
     build.onResolve({ filter: /^#host\// }, ({ path }) => ({
-      path: `portcullis:policy/${path.slice("#host/".length)}@0.1.0`,
+      path: `portcullis:policy/${path.slice("#host/".length)}@0.1.1`,
       external: true,
       sideEffects: false,
     }));

@@ -5,6 +5,7 @@ use wasmparser::{ConstExpr, DataKind, Export, ExternalKind, Import, Operator, Pa
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::{PackageId, Resolve};
 
+use crate::compat::SERVED;
 use crate::component::Unfit;
 
 /// The interface, for guests whose tool chain does not embed it.
@@ -25,12 +26,11 @@ const GO_ARGUMENTS: std::ops::Range<u32> = 4096..12288;
 /// Makes a module a component. Its hooks are those that it exports.
 pub(super) fn encode(module: &[u8]) -> Result<Vec<u8>, Unfit> {
     let about = About::read(module).map_err(encoding)?;
-    let wit = Wit::read()?;
+    let wit = Wit::read(about.patch)?;
     let mut encoder = ComponentEncoder::default();
     encoder.validate(true).module(&wit.embedded(module, about.world())?).map_err(encoding)?;
     if about.wasi {
-        let adapter = wat::parse_str(ADAPTER.replace("SCRATCH", &about.scratch()?.to_string())).map_err(encoding)?;
-        encoder.adapter(WASI, &wit.embedded(&adapter, "host-imports")?).map_err(encoding)?;
+        encoder.adapter(WASI, &wit.embedded(&about.adapter()?, "host-imports")?).map_err(encoding)?;
     }
     encoder.encode().map_err(encoding)
 }
@@ -46,9 +46,11 @@ struct Wit {
 }
 
 impl Wit {
-    fn read() -> Result<Self, Unfit> {
+    /// As a module calls it that was made for `0.1.{patch}`: names have to be the same, and what is in them is.
+    fn read(patch: u64) -> Result<Self, Unfit> {
         let mut resolve = Resolve::default();
-        let package = resolve.push_str("policy.wit", POLICY_WIT).map_err(encoding)?;
+        let text = POLICY_WIT.replace(&package(SERVED), &package(patch));
+        let package = resolve.push_str("policy.wit", &text).map_err(encoding)?;
         Ok(Self { resolve, package })
     }
 
@@ -61,9 +63,14 @@ impl Wit {
     }
 }
 
+fn package(patch: u64) -> String {
+    format!("package portcullis:policy@0.1.{patch};")
+}
+
 /// What matters of a module.
-#[derive(Default)]
 struct About {
+    /// The interface that it was made for is `0.1.{patch}`.
+    patch: u64,
     /// The interfaces that it exports.
     commands: bool,
     rows: bool,
@@ -77,7 +84,8 @@ struct About {
 
 impl About {
     fn read(module: &[u8]) -> wasmparser::Result<Self> {
-        let mut about = Self::default();
+        let mut about =
+            Self { patch: SERVED, commands: false, rows: false, wasi: false, scratch: None, first_data: None };
         let mut globals = Vec::new();
         for payload in Parser::new(0).parse_all(module) {
             match payload? {
@@ -99,6 +107,9 @@ impl About {
                         let Export { name, kind, index } = export?;
                         about.commands |= name.starts_with("portcullis:policy/commands@");
                         about.rows |= name.starts_with("portcullis:policy/rows@");
+                        let version = name.strip_prefix("portcullis:policy/lifecycle@0.1.");
+                        let patch = version.and_then(|version| version.split('#').next()?.parse().ok());
+                        about.patch = patch.unwrap_or(about.patch);
                         if kind == ExternalKind::Global && name == SCRATCH {
                             about.scratch = globals.get(index as usize).copied().flatten();
                         }
@@ -115,6 +126,12 @@ impl About {
             }
         }
         Ok(about)
+    }
+
+    /// What it finds in place of a machine.
+    fn adapter(&self) -> Result<Vec<u8>, Unfit> {
+        let (patch, scratch) = (self.patch.to_string(), self.scratch()?.to_string());
+        wat::parse_str(ADAPTER.replace("PATCH", &patch).replace("SCRATCH", &scratch)).map_err(encoding)
     }
 
     fn world(&self) -> &'static str {

@@ -26,7 +26,7 @@ fn text(manifest: &Manifest) -> String {
     let imports = ["facts", "log", "detect"].into_iter().chain(granted).map(|name| format!("  import {name};\n"));
     let hooks = manifest.package.hooks.iter().map(|hook| hook.as_str());
     let exports = ["lifecycle"].into_iter().chain(hooks).map(|name| format!("  export {name};\n"));
-    format!("package portcullis:policy@0.1.0;\n\nworld {NAME} {{\n{}}}\n", imports.chain(exports).collect::<String>())
+    format!("package portcullis:policy@0.1.1;\n\nworld {NAME} {{\n{}}}\n", imports.chain(exports).collect::<String>())
 }
 
 #[cfg(test)]
@@ -42,7 +42,7 @@ mod tests {
         .unwrap();
         assert_eq!(
             text(&manifest),
-            "package portcullis:policy@0.1.0;\n\nworld guest {\n  import facts;\n  import log;\n  import detect;\n  \
+            "package portcullis:policy@0.1.1;\n\nworld guest {\n  import facts;\n  import log;\n  import detect;\n  \
              import state;\n  export lifecycle;\n  export rows;\n}\n"
         );
     }

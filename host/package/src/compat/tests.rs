@@ -132,7 +132,7 @@ fn any_change_but_an_addition_is_noticed() {
         .replace("  now-ms: func() -> u64;", "  now-ms: func() -> u64;\n  zone: func() -> string;")
         .replace("    dialect: func() -> string;", "    dialect: func() -> string;\n    comment: func() -> string;")
         .replace("interface log {", "interface letters { send: func(); }\ninterface log {")
-        .replace("policy@0.1.0", "policy@0.1.1");
+        .replace("policy@0.1.1", "policy@0.1.2");
     assert_eq!(broken(CURRENT, &grown), Vec::<String>::new());
 }
 
@@ -163,30 +163,30 @@ fn the_table_holds_every_function_of_the_interface() {
 /// The current interface with a function that the next but two added.
 fn later() -> String {
     CURRENT
-        .replace("policy@0.1.0", "policy@0.1.3")
+        .replace("policy@0.1.1", "policy@0.1.3")
         .replace("  now-ms: func", "  zone: func() -> string;\n  now-ms: func")
 }
 
 #[test]
 fn a_component_needs_the_version_that_added_what_it_uses() {
     let now = Needs::of(&component(CURRENT, "policy")).unwrap();
-    assert_eq!(now, Needs { version: 0, uses: vec![] });
+    assert_eq!(now, Needs { version: 1, uses: vec!["facts.command.conditions".into()] });
     assert!(now.is_served());
     let shown = now.to_string();
-    assert_eq!(shown, "needs portcullis:policy@0.1.0: this gateway and every other that serves at least that");
+    assert_eq!(shown, "needs portcullis:policy@0.1.1: this gateway and every other that serves at least that");
 
     let next = Needs::of(&component(&later(), "policy")).unwrap();
     assert_eq!(next, Needs { version: 3, uses: vec!["clock.zone".into()] });
     assert!(!next.is_served());
     assert_eq!(
         next.to_string(),
-        "needs portcullis:policy@0.1.3 for clock.zone, this gateway serves 0.1.0: it loads on gateways that serve at least that"
+        "needs portcullis:policy@0.1.3 for clock.zone, this gateway serves 0.1.1: it loads on gateways that serve at least that"
     );
 }
 
 #[test]
 fn the_version_that_it_was_built_with_does_not_matter_if_it_uses_nothing_new() {
-    let without = CURRENT.replace("policy@0.1.0", "policy@0.1.3");
+    let without = CURRENT.replace("policy@0.1.1", "policy@0.1.3");
     assert!(Needs::of(&component(&without, "policy")).unwrap().is_served());
     let world = later().replace("world policy {\n  include host-imports;", "world policy {\n  import facts;");
     assert!(Needs::of(&component(&world, "policy")).unwrap().is_served());

@@ -40,7 +40,7 @@ impl FakeJudge {
 
 impl Judge for FakeJudge {
     fn wants(&mut self, _: Kind) -> Wants {
-        Wants { commands: true, rows: true }
+        Wants { commands: true, rows: true, conditions: false }
     }
 
     fn edits(&self, _: &Snapshot) -> bool {

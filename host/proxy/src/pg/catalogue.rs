@@ -1,18 +1,19 @@
 //! What the gateway knows of a target's relations: it reads them itself, over a connection of its own.
 
+mod origins;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Once};
+use std::sync::{Arc, Once, OnceLock};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use portcullis_verdict::{Column, ColumnRef, Effects, SqlStatement, Statement};
+use portcullis_verdict::{ColumnRef, SqlStatement};
 use portcullis_wire::pg::message::Field;
-use portcullis_wire::pg::types;
 
+pub(crate) use self::origins::Labelled;
 use super::upstream::{self, UpstreamError};
 use crate::config::{Limits, PgTarget};
 
@@ -28,6 +29,12 @@ const COLUMNS: &str = "select c.oid, n.nspname, c.relname, a.attnum, a.attname f
      join pg_catalog.pg_namespace n on n.oid = c.relnamespace \
      join pg_catalog.pg_attribute a on a.attrelid = c.oid \
      where c.relkind in ('r','v','m','f','p') and a.attnum <> 0 and not a.attisdropped";
+/// Which partitions and children belong to which relations.
+const PARENTS: &str = "select inhrelid, inhparent from pg_catalog.pg_inherits";
+/// The definitions of views, with every relation that they name under its schema, since the search path holds none.
+const DEFINITIONS: &str = "select c.oid, pg_catalog.pg_get_viewdef(c.oid) from pg_catalog.pg_class c \
+     join pg_catalog.pg_namespace n on n.oid = c.relnamespace \
+     where c.relkind in ('v','m') and n.nspname not in ('pg_catalog', 'information_schema')";
 /// Which columns of other relations each view's definition names; 0 stands for whole rows.
 const VIEWS: &str = "select distinct r.ev_class, d.refobjid, d.refobjsubid from pg_catalog.pg_rewrite r \
      join pg_catalog.pg_depend d on d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass and d.objid = r.oid \
@@ -42,12 +49,6 @@ const FUNCTIONS: &str = "select distinct p.proname from pg_catalog.pg_proc p \
 /// Types that the server's initialisation did not make.
 const TYPES: &str =
     "select oid, typname from pg_catalog.pg_type where oid >= 16384 and typtype in ('b','d','e','r','m')";
-
-/// Statements whose expressions derive from nothing but the columns that their text names. An EXPLAIN shows how, not what.
-const PLAIN_VERBS: [&str; 7] = ["SELECT", "INSERT", "UPDATE", "DELETE", "MERGE", "EXPLAIN", "COPY"];
-/// The server's own functions that give back what was put elsewhere before.
-const READERS: [&str; 5] =
-    ["current_setting", "lo_get", "loread", "pg_logical_slot_get_changes", "pg_logical_slot_peek_changes"];
 
 /// The catalogue of one target, shared by its sessions.
 pub(crate) struct Catalogue {
@@ -77,11 +78,23 @@ pub(crate) struct Reading {
 struct Relation {
     schema: String,
     name: String,
-    columns: HashMap<i16, String>,
-    /// For a view: the columns that its definition names.
+    columns: BTreeMap<i16, String>,
+    /// What it is a partition or child of.
+    parents: Vec<u32>,
+    /// The columns of its partitions and children that have labels, also of those further down.
+    labelled_children: Vec<(u32, String)>,
+    view: Option<View>,
+}
+
+#[derive(Default)]
+struct View {
+    /// The columns that its definition names.
     sources: Vec<(u32, i16)>,
     /// Its definition calls functions that may read anything.
     opaque: bool,
+    definition: Option<Box<str>>,
+    /// The definition, read when it is first needed.
+    read: OnceLock<Option<Box<SqlStatement>>>,
 }
 
 impl Catalogue {
@@ -127,8 +140,10 @@ impl Catalogue {
     }
 
     async fn read(&self) -> Result<Reading, UpstreamError> {
-        let name = ("application_name".to_owned(), "portcullis catalogue".to_owned());
-        let mut upstream = upstream::connect(&self.target, &[name], &self.limits).await?;
+        let parameter = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let parameters =
+            [parameter("application_name", "portcullis catalogue"), parameter("search_path", "pg_catalog")];
+        let mut upstream = upstream::connect(&self.target, &parameters, &self.limits).await?;
         let (at, changes) = (Some(Instant::now()), self.changes.load(Ordering::Acquire));
         let mut reading = Reading { at, changes, ..Reading::default() };
         for row in upstream::query(&mut upstream, COLUMNS).await? {
@@ -143,22 +158,34 @@ impl Catalogue {
         for row in upstream::query(&mut upstream, VIEWS).await? {
             let numbers: Vec<u32> = row.iter().flatten().filter_map(|v| v.parse().ok()).collect();
             if let [view, source, column] = numbers[..]
-                && let Some(view) = reading.relations.get_mut(&view)
+                && let Some(view) = reading.view(view)
             {
                 view.sources.push((source, column as i16));
             }
         }
         for row in upstream::query(&mut upstream, OPAQUE_VIEWS).await? {
-            let view =
-                row.first().and_then(|oid| oid.as_ref()?.parse().ok()).and_then(|oid| reading.relations.get_mut(&oid));
+            let view = row.first().and_then(|oid| oid.as_ref()?.parse().ok()).and_then(|oid| reading.view(oid));
             view.into_iter().for_each(|view| view.opaque = true);
         }
+        for row in upstream::query(&mut upstream, PARENTS).await? {
+            let numbers: Vec<u32> = row.iter().flatten().filter_map(|v| v.parse().ok()).collect();
+            let [child, parent] = numbers[..] else { continue };
+            reading.relations.get_mut(&child).into_iter().for_each(|relation| relation.parents.push(parent));
+        }
+        reading.tell_parents(&self.target.column_labels);
         let functions = upstream::query(&mut upstream, FUNCTIONS).await?;
         reading.functions = functions.into_iter().flatten().flatten().collect();
         for row in upstream::query(&mut upstream, TYPES).await? {
             if let [Some(oid), Some(name)] = &row[..] {
                 reading.types.extend(oid.parse().ok().map(|oid| (oid, name.clone())));
             }
+        }
+        // Last, since a view that is dropped meanwhile can make it fail. Without definitions a view's column derives from all that
+        // its view names.
+        for row in upstream::query(&mut upstream, DEFINITIONS).await.unwrap_or_default() {
+            let [Some(oid), Some(definition)] = &row[..] else { continue };
+            let view = oid.parse().ok().and_then(|oid| reading.view(oid));
+            view.into_iter().for_each(|view| view.definition = Some(definition.as_str().into()));
         }
         Ok(reading)
     }
@@ -176,136 +203,29 @@ impl Reading {
         self.relations.values().any(fits)
     }
 
-    /// The columns of a result, with the base columns that each may derive from.
-    pub(crate) fn columns(
-        &self,
-        shape: &[Field],
-        statement: &Statement,
-        labels: &[(String, Vec<String>)],
-    ) -> Vec<Column> {
-        let mut named = None;
-        let writes = statement.effects().contains(Effects::WRITE);
-        shape
-            .iter()
-            .map(|field| {
-                let mut named = || named.get_or_insert_with(|| self.named_columns(statement, false)).clone();
-                let origins = match (field.table, field.attribute) {
-                    // An expression: it can derive from no other columns than those that the text names.
-                    (0, _) => named(),
-                    (table, number) => match self.origins(table, number) {
-                        // What a statement returns of a row that it wrote is what it wrote there.
-                        Some(own) if writes => named().map(|named| &own | &named),
-                        own => own,
-                    },
-                };
-                let plain = field.table != 0 && origins.as_ref().is_some_and(|o| o.len() == 1);
-                let computed = !(plain || origins.as_ref().is_some_and(BTreeSet::is_empty));
-                let origins: Vec<ColumnRef> = origins.unwrap_or_default().into_iter().collect();
-                let labels = labels_of(labels, &origins);
-                Column {
-                    name: field.name.clone(),
-                    type_name: self.type_name(field.type_oid),
-                    computed,
-                    origins,
-                    labels,
+    /// Makes labelled columns of partitions and children known to everything above them.
+    fn tell_parents(&mut self, labels: &[(String, Vec<String>)]) {
+        let mut told = Vec::new();
+        for (oid, relation) in self.relations.iter().filter(|(_, relation)| !relation.parents.is_empty()) {
+            let is_labelled = |name: &&String| !labels_of(labels, &[relation.reference(name)]).is_empty();
+            let columns: Vec<&String> = relation.columns.values().filter(is_labelled).collect();
+            let mut above = if columns.is_empty() { Vec::new() } else { relation.parents.clone() };
+            let mut seen = HashSet::new();
+            while let Some(parent) = above.pop() {
+                if !seen.insert(parent) {
+                    continue;
                 }
-            })
-            .collect()
-    }
-
-    /// The columns whose values a statement may bring to the client by other ways than a result, each by itself. With `whole_rows`
-    /// that is every column of the relations that it names, else those that it names.
-    pub(crate) fn carried_columns(
-        &self,
-        statement: &Statement,
-        labels: &[(String, Vec<String>)],
-        whole_rows: bool,
-    ) -> Vec<Column> {
-        let unknown =
-            || vec![Column { name: "?".into(), type_name: "text".into(), computed: true, ..Column::default() }];
-        let Some(named) = self.named_columns(statement, whole_rows) else { return unknown() };
-        let column = |origin: ColumnRef| Column {
-            name: origin.name.clone(),
-            type_name: "text".into(),
-            computed: false,
-            labels: labels_of(labels, std::slice::from_ref(&origin)),
-            origins: vec![origin],
-        };
-        named.into_iter().map(column).collect()
-    }
-
-    fn type_name(&self, oid: u32) -> String {
-        let builtin = types::name(oid).map(str::to_owned);
-        builtin.or_else(|| self.types.get(&oid).cloned()).unwrap_or_else(|| format!("oid {oid}"))
-    }
-
-    /// The column itself, and if it is a view's, every base column that the view's definition names. `None` is unknown.
-    fn origins(&self, table: u32, number: i16) -> Option<BTreeSet<ColumnRef>> {
-        let mut found = BTreeSet::new();
-        self.add_origins(table, number, &mut found, 0).then_some(found)
-    }
-
-    fn add_origins(&self, table: u32, number: i16, found: &mut BTreeSet<ColumnRef>, depth: usize) -> bool {
-        let Some(relation) = self.relations.get(&table) else { return false };
-        let reference = |name: &str| ColumnRef {
-            schema: relation.schema.clone(),
-            relation: relation.name.clone(),
-            name: name.to_owned(),
-        };
-        match relation.columns.get(&number) {
-            Some(name) => drop(found.insert(reference(name))),
-            // A whole row.
-            None if number == 0 => found.extend(relation.columns.values().map(|name| reference(name))),
-            None => return false,
-        }
-        // Views that name each other cannot exist, but a damaged catalogue must not end the gateway.
-        !relation.opaque
-            && depth < 64
-            && relation.sources.iter().all(|(t, n)| self.add_origins(*t, *n, found, depth + 1))
-    }
-
-    /// Every base column that a statement's text names, whatever relation of it the name belongs to, or every column of its relations.
-    /// `None` is unknown.
-    fn named_columns(&self, statement: &Statement, whole_rows: bool) -> Option<BTreeSet<ColumnRef>> {
-        let statements = statement.facts.sql.as_ref().ok()?;
-        let is_foreign = |name: &String| {
-            let (schema, name) = name.rsplit_once('.').unwrap_or(("", name));
-            READERS.contains(&name) || schema != "pg_catalog" && self.functions.contains(name)
-        };
-        // What a cursor, a setting or a function of somebody's reads is not in the text.
-        let is_unknown = |s: &SqlStatement| {
-            // The name of a setting of the server's own has no dot.
-            let shows = s.verb == "SHOW" && !statement.text.contains('.');
-            // What begins or ends a transaction has no result.
-            let silent = s.effects == Effects::TRANSACTION;
-            let plain =
-                (shows || silent || PLAIN_VERBS.contains(&s.verb.as_str())) && !s.effects.contains(Effects::OPAQUE);
-            !plain || s.functions.iter().any(is_foreign)
-        };
-        if statements.iter().any(is_unknown) {
-            return None;
-        }
-        let mut found = BTreeSet::new();
-        for relation in statements.iter().flat_map(|s| &s.relations) {
-            let oids = self.by_name.get(&relation.name)?;
-            let fits = |oid: &&u32| {
-                relation.schema.is_empty() || self.relations.get(oid).is_some_and(|r| r.schema == relation.schema)
-            };
-            // One of the name in another schema says nothing about this one.
-            oids.iter().find(fits)?;
-            for oid in oids.iter().filter(fits) {
-                let known = self.relations.get(oid)?;
-                for (number, name) in &known.columns {
-                    let is_named = |c: &ColumnRef| c.name == "*" || c.name == *name;
-                    if (whole_rows || statements.iter().flat_map(|s| &s.columns_read).any(is_named))
-                        && !self.add_origins(*oid, *number, &mut found, 0)
-                    {
-                        return None;
-                    }
-                }
+                told.extend(columns.iter().map(|name| (parent, (*oid, (*name).clone()))));
+                above.extend(self.relations.get(&parent).iter().flat_map(|parent| &parent.parents));
             }
         }
-        Some(found)
+        for (parent, child) in told {
+            self.relations.get_mut(&parent).into_iter().for_each(|parent| parent.labelled_children.push(child.clone()));
+        }
+    }
+
+    fn view(&mut self, oid: u32) -> Option<&mut View> {
+        Some(self.relations.get_mut(&oid)?.view.get_or_insert_default())
     }
 }
 

@@ -110,7 +110,8 @@ fn cache_key(text: &str) -> Option<String> {
     Some(key)
 }
 
-fn read(text: &str) -> verdict::Facts {
+/// Reads a text as a server with default lexical settings would.
+pub(super) fn read(text: &str) -> verdict::Facts {
     match sql::read(text, sql::Lexing::default()) {
         Ok(facts) => verdict::Facts {
             fingerprint: facts.fingerprint,
@@ -131,6 +132,26 @@ fn statement(from: sql::Statement) -> verdict::SqlStatement {
         columns_read: from.columns_read.into_iter().map(column).collect(),
         functions: from.functions,
         has_where: from.has_where,
+        handle: from.handle,
+        runs: from.runs.map(effects),
+        lineage: from.lineage.map(lineage),
+    }
+}
+
+fn lineage(from: sql::Lineage) -> verdict::Lineage {
+    let named = |n: sql::Named| verdict::Named {
+        column: verdict::ColumnRef { schema: n.schema, relation: n.relation, name: n.name },
+        certain: n.certain,
+    };
+    let output = |o: sql::Output| match o {
+        sql::Output::Value { columns, functions } => verdict::Output::Value { columns, functions },
+        sql::Output::All(relation) => verdict::Output::All(relation),
+        sql::Output::Anything => verdict::Output::Anything,
+    };
+    verdict::Lineage {
+        columns: from.columns.into_iter().map(named).collect(),
+        outputs: from.outputs.into_iter().map(|arm| arm.into_iter().map(output).collect()).collect(),
+        conditions: output(from.conditions),
     }
 }
 

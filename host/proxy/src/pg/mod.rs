@@ -5,6 +5,7 @@ mod door;
 mod end;
 mod facts;
 mod held;
+mod prepared;
 mod results;
 mod session;
 mod side;

@@ -15,7 +15,7 @@ use bytes::BytesMut;
 use portcullis_verdict as verdict;
 use portcullis_verdict::{
     Column, ColumnPlan, Command, Denial, Effects, Event as AuditEvent, FinishEvent, Kind, NOT_SENT, Permit, Relation,
-    ResultSet, RowPlan, Snapshot, SqlStatement, Statement, Stats,
+    ResultSet, RowPlan, Snapshot, SqlStatement, Statement, Stats, Wants,
 };
 use portcullis_wire::pg::frame::{put, put_cstr};
 use portcullis_wire::pg::message::Fault;
@@ -25,9 +25,10 @@ use portcullis_wire::pg::relay::{
 use portcullis_wire::sql::reason::{self, Setting};
 use tokio::time::Interval;
 
-use super::catalogue::{Catalogue, Reading};
+use super::catalogue::{Catalogue, Labelled, Reading};
 use super::end::End;
 use super::facts::Facts;
+use super::prepared::Prepared;
 use super::results::{Editor, Stop};
 use super::side::{LARGE_BUFFER, Side, shrink};
 use super::startup::MAX_REASON;
@@ -80,6 +81,7 @@ pub(crate) struct Session {
     server: Side,
     cancel_key: Vec<u8>,
     under_way: VecDeque<UnderWay>,
+    prepared: Prepared,
     /// A question that waits until commands before it have settled how texts are read.
     postponed: Option<Question>,
     waiting: Option<(Arc<Command>, Waiting)>,
@@ -124,6 +126,7 @@ struct Thinking {
 }
 
 enum About {
+    Ask(Question),
     Carry(Arc<Command>, Go),
     Plan(ResultInfo),
     Words(u64),
@@ -168,6 +171,7 @@ impl Session {
             server: Side::new(upstream.stream, upstream.input),
             cancel_key: upstream.ready.cancel_key,
             under_way: VecDeque::new(),
+            prepared: Prepared::default(),
             postponed: None,
             waiting: None,
             thinking: [None, None],
@@ -275,8 +279,20 @@ impl Session {
 
     fn ask(&mut self, question: Question) {
         self.place.commands.fetch_add(1, Ordering::Relaxed);
-        let text = question.text.clone();
         let wants = self.pipeline.judge.wants(Kind::Sql);
+        match self.shared.catalogue.knows(&[]) {
+            _ if !wants.conditions => self.ask_with(question, wants, None),
+            Some(reading) => self.ask_with(question, wants, Some(self.labelled(Some(reading)))),
+            None => self.think(About::Ask(question)),
+        }
+    }
+
+    fn labelled(&self, reading: Option<Arc<Reading>>) -> Arc<Labelled> {
+        Arc::new(Labelled { reading, labels: self.shared.target.column_labels.clone() })
+    }
+
+    fn ask_with(&mut self, question: Question, wants: Wants, origins: Option<Arc<Labelled>>) {
+        let text = question.text.clone();
         let unreadable = match question.parsed {
             Some(readable) => (!readable).then_some("it was prepared when it could not be read"),
             None if question.text.contains('\\') && self.relay.settled() != Settled::Yes => Some(UNSETTLED),
@@ -291,8 +307,9 @@ impl Session {
                 let facts = verdict::Facts { fingerprint: String::new(), sql: Err(why.into()) };
                 Arc::new(Statement { kind: Kind::Sql, text: question.text, facts: Arc::new(facts) })
             }
-            None => self.shared.facts.read(&question.text),
+            None => self.prepared.follow(self.shared.facts.read(&question.text)),
         };
+        question.name.iter().for_each(|name| self.prepared.sent_by_protocol(name));
         let parameters = question.portal.iter().flat_map(|portal| portal.parameters());
         let command = Arc::new(Command {
             sequence: question.sequence,
@@ -303,6 +320,7 @@ impl Session {
             statement,
             parameters: parameters.map(|p| verdict::Parameter { value: p.value.clone(), binary: p.binary }).collect(),
             reason: reason::leading(&text).filter(|r| r.len() <= MAX_REASON).map(Into::into).or(self.reason.clone()),
+            origins: origins.map(|origins| origins as Arc<dyn verdict::Origins>),
         });
         let facts = self.shared.facts.clone();
         let decision = self.pipeline.decide(command.clone(), &|text| facts.read(&text.into()));
@@ -385,6 +403,7 @@ impl Session {
         }
         let (executes, started) = (command.phase == verdict::Phase::Execute, Instant::now());
         let sent = self.relay.answer(answer);
+        self.prepared.sent(&statement);
         if executes {
             self.transcribe_command(command.sequence, if sent { &statement.text } else { &command.statement.text });
         }
@@ -464,25 +483,27 @@ impl Session {
 
     fn think(&mut self, about: About) {
         let catalogue = self.shared.catalogue.clone();
-        let side = usize::from(!matches!(about, About::Carry(..)));
+        let side = usize::from(!matches!(about, About::Ask(_) | About::Carry(..)));
         self.thinking[side] = Some(Thinking { reading: Box::pin(async move { catalogue.refresh().await }), about });
     }
 
     fn catalogue_read(&mut self, reading: Result<Arc<Reading>, UpstreamError>, about: About) {
-        match (reading, about) {
-            (Ok(reading), About::Plan(info)) => self.plan_with(&info, &reading),
-            (Ok(reading), About::Carry(command, go)) => self.carry(command, go, &reading),
-            (Ok(reading), About::Words(sequence)) => self.words(sequence, &reading),
-            (Err(error), about) => {
-                tracing::error!(session = %self.pipeline.session.id, %error, "the catalogue cannot be read");
-                let fault =
-                    denied("portcullis", "the columns of the result cannot be told: the catalogue cannot be read");
-                match about {
-                    About::Plan(_) => self.refuse(&fault),
-                    About::Carry(command, _) => self.refuse_command(&command, fault),
-                    About::Words(_) => self.relay.words(Words::Withhold),
-                }
+        let log = |error: &UpstreamError| {
+            tracing::error!(session = %self.pipeline.session.id, %error, "the catalogue cannot be read");
+        };
+        let fault = || denied("portcullis", "the columns of the result cannot be told: the catalogue cannot be read");
+        match (about, reading.inspect_err(log).ok()) {
+            (About::Ask(question), reading) => {
+                let wants = self.pipeline.judge.wants(Kind::Sql);
+                let origins = self.labelled(reading);
+                self.ask_with(question, wants, Some(origins));
             }
+            (About::Carry(command, go), Some(reading)) => self.carry(command, go, &reading),
+            (About::Carry(command, _), None) => self.refuse_command(&command, fault()),
+            (About::Plan(info), Some(reading)) => self.plan_with(&info, &reading),
+            (About::Plan(_), None) => self.refuse(&fault()),
+            (About::Words(sequence), Some(reading)) => self.words(sequence, &reading),
+            (About::Words(_), None) => self.relay.words(Words::Withhold),
         }
     }
 
@@ -516,7 +537,7 @@ impl Session {
         };
         let (command, snapshot) = (self.under_way[at].command.clone(), self.under_way[at].snapshot.clone());
         let statement = &self.under_way[at].statement;
-        let columns = reading.columns(&info.shape, statement, &self.shared.target.column_labels);
+        let columns = reading.columns(&info.shape, statement, self.altered, &self.shared.target.column_labels);
         let result = self.result_set(columns);
         let plan = match self.pipeline.judge.plan(&snapshot, &command, &result) {
             Ok(plan) if plan.passes() => return self.relay.plan(RowMode::Pass),

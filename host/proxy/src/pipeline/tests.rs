@@ -26,7 +26,7 @@ struct Script {
 
 impl Judge for Script {
     fn wants(&mut self, _: Kind) -> Wants {
-        Wants { commands: true, rows: false }
+        Wants { commands: true, rows: false, conditions: false }
     }
 
     fn edits(&self, _: &Snapshot) -> bool {
@@ -168,7 +168,7 @@ impl Rig {
 
     fn command() -> Command {
         let (sequence, phase) = (7, Phase::Execute);
-        Command { sequence, phase, statement: read("select 1"), parameters: vec![], reason: None }
+        Command { sequence, phase, statement: read("select 1"), parameters: vec![], reason: None, origins: None }
     }
 
     /// A decision that must wait.

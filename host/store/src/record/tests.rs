@@ -67,6 +67,7 @@ fn facts() -> impl Strategy<Value = Arc<Facts>> {
             columns_read,
             functions,
             has_where,
+            ..SqlStatement::default()
         });
     let sql = prop_oneof![vec(statement, 0..3).prop_map(Ok), ".*".prop_map(Err)];
     (".*", sql).prop_map(|(fingerprint, sql)| Arc::new(Facts { fingerprint, sql }))

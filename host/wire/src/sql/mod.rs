@@ -89,6 +89,60 @@ pub struct Statement {
     pub functions: Vec<String>,
     /// False when an UPDATE or DELETE anywhere in it has no WHERE clause, or one that is a constant.
     pub has_where: bool,
+    /// The name that a PREPARE gives, an EXECUTE runs, and DECLARE and FETCH have in common.
+    pub handle: Option<String>,
+    /// For a statement that runs a prepared one: what it may do beside that. Its `effects` are [`Effects::OPAQUE`], since the text does
+    /// not tell what the other one does.
+    pub runs: Option<Effects>,
+    /// What the columns of its result and its conditions derive from; `None` where that takes more than is kept.
+    pub lineage: Option<Lineage>,
+}
+
+/// What the columns of a result, and the conditions of a statement, may derive from, as far as its text tells.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lineage {
+    /// The columns that the rest refers to by their index.
+    pub columns: Vec<Named>,
+    /// The columns of the result in order, for each arm of a UNION or its like; none where their order is not known, or if there is
+    /// no result. For DECLARE and PREPARE those of the query inside.
+    pub outputs: Vec<Vec<Output>>,
+    /// What decides which rows there are, in which order and in which groups.
+    pub conditions: Output,
+}
+
+/// A column that a text names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Named {
+    /// The schema, or empty where the text gives none.
+    pub schema: String,
+    /// The relation; empty where it may be any that the statement names.
+    pub relation: String,
+    /// The name; `*` for all columns.
+    pub name: String,
+    /// Whether it must be a column of a relation. Otherwise the name may be that of something else in the text.
+    pub certain: bool,
+}
+
+/// What a value may derive from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// These columns, and what these functions of the statement give, by their indexes.
+    Value {
+        /// Of [`Lineage::columns`].
+        columns: Vec<u32>,
+        /// Of [`Statement::functions`].
+        functions: Vec<u32>,
+    },
+    /// All columns of a relation in their order, by its index in [`Statement::relations`].
+    All(u32),
+    /// Anything that the statement names.
+    Anything,
+}
+
+impl Default for Output {
+    fn default() -> Self {
+        Self::Value { columns: Vec::new(), functions: Vec::new() }
+    }
 }
 
 /// A relation that a statement names.

@@ -3,6 +3,7 @@
 mod define;
 mod expression;
 mod functions;
+mod lineage;
 mod query;
 mod statement;
 mod walk;
@@ -26,7 +27,7 @@ pub fn read(text: &str, lexing: Lexing) -> Result<Facts, Unreadable> {
     let mut statements = Vec::with_capacity(tree.protobuf.stmts.len());
     for raw in &tree.protobuf.stmts {
         let Some(statement) = &raw.stmt else { return Err(Unreadable("a statement without content".into())) };
-        statements.push(Walker::facts(statement).ok_or_else(too_deep)?);
+        statements.push(Walker::facts(statement, text.len()).ok_or_else(too_deep)?);
     }
     // Names are kept whole: texts about `orders_2024_01` and `orders_2024_02`, or about tables of two schemas that share an
     // alias, are not alike to a policy.

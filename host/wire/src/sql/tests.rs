@@ -70,6 +70,38 @@ fn a_query_is_seen_wherever_an_expression_may_stand() {
     }
 }
 
+/// The columns of a result, each with what it derives from, then the conditions. `~` marks a name that may be no column.
+fn lineage(text: &str) -> String {
+    let statement = facts(text).statements.remove(0);
+    let Some(lineage) = &statement.lineage else { return "too much".into() };
+    let named = |index: &u32| {
+        let named = &lineage.columns[*index as usize];
+        let place = if named.relation.is_empty() { "?" } else { &named.relation };
+        format!("{}{place}.{}", if named.certain { "" } else { "~" }, named.name)
+    };
+    let show = |output: &Output| match output {
+        Output::Anything => "anything".to_owned(),
+        Output::All(relation) => format!("{}:all", statement.relations[*relation as usize].name),
+        Output::Value { columns, functions } => {
+            let functions = functions.iter().map(|index| format!("{}()", statement.functions[*index as usize]));
+            let all: Vec<_> = columns.iter().map(named).chain(functions).collect();
+            if all.is_empty() { "nothing".into() } else { all.join(" ") }
+        }
+    };
+    let arm = |arm: &Vec<Output>| arm.iter().map(show).collect::<Vec<_>>().join(", ");
+    let outputs = lineage.outputs.iter().map(arm).collect::<Vec<_>>().join(" / ");
+    let outputs = if outputs.is_empty() { "unknown" } else { &outputs };
+    format!("{outputs} | {}", show(&lineage.conditions))
+}
+
+#[test]
+fn columns_of_a_result_derive_from_what_the_table_says() {
+    for row in include_str!("tests/lineage.txt").lines().map(str::trim).filter(|row| !row.is_empty()) {
+        let (text, expected) = row.split_once(" => ").unwrap_or_else(|| panic!("a row without `=>`: {row}"));
+        assert_eq!(lineage(text.trim()), expected.trim(), "{text}");
+    }
+}
+
 #[test]
 fn texts_without_statements_have_no_facts_but_are_read() {
     for text in ["", " \n", ";", ";;", "-- nothing", "/* nothing /* nested */ */", "--x\r;"] {

@@ -96,6 +96,8 @@ func (c command) Parameters() []policy.Parameter {
 	})
 }
 
+func (c command) Conditions() []policy.Column { return columns(list(commandConditions, uint32(c))) }
+
 func (s statement) Dialect() string         { return text(statementDialect, uint32(s)) }
 func (s statement) Verb() string            { return text(statementVerb, uint32(s)) }
 func (s statement) Effects() policy.Effects { return policy.Effects(statementEffects(uint32(s))) }
@@ -118,13 +120,15 @@ func (s statement) ColumnsRead() []policy.ColumnRef {
 
 func (r resultSet) ID() uint64 { return resultSetID(uint32(r)) }
 
-func (r resultSet) Columns() []policy.Column {
+func (r resultSet) Columns() []policy.Column { return columns(list(resultSetColumns, uint32(r))) }
+
+func columns(from abi.List) []policy.Column {
 	type layout struct {
 		name, typeName  abi.List
 		computed        uint8
 		origins, labels abi.List
 	}
-	return abi.Map(list(resultSetColumns, uint32(r)), func(c layout) policy.Column {
+	return abi.Map(from, func(c layout) policy.Column {
 		return policy.Column{
 			Name:     abi.String(c.name),
 			TypeName: abi.String(c.typeName),

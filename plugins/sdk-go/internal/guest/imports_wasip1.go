@@ -2,89 +2,92 @@ package guest
 
 import "unsafe"
 
-//go:wasmimport portcullis:policy/facts@0.1.0 [method]session.id
+//go:wasmimport portcullis:policy/facts@0.1.1 [method]session.id
 func sessionID(handle uint32, out unsafe.Pointer)
 
-//go:wasmimport portcullis:policy/facts@0.1.0 [method]session.protocol
+//go:wasmimport portcullis:policy/facts@0.1.1 [method]session.protocol
 func sessionProtocol(handle uint32, out unsafe.Pointer)
 
-//go:wasmimport portcullis:policy/facts@0.1.0 [method]session.principal
+//go:wasmimport portcullis:policy/facts@0.1.1 [method]session.principal
 func sessionPrincipal(handle uint32, out unsafe.Pointer)
 
-//go:wasmimport portcullis:policy/facts@0.1.0 [method]session.groups
+//go:wasmimport portcullis:policy/facts@0.1.1 [method]session.groups
 func sessionGroups(handle uint32, out unsafe.Pointer)
 
-//go:wasmimport portcullis:policy/facts@0.1.0 [method]session.target
+//go:wasmimport portcullis:policy/facts@0.1.1 [method]session.target
 func sessionTarget(handle uint32, out unsafe.Pointer)
 
-//go:wasmimport portcullis:policy/facts@0.1.0 [method]session.label
+//go:wasmimport portcullis:policy/facts@0.1.1 [method]session.label
 func sessionLabel(handle uint32, name string, out unsafe.Pointer)
 
-//go:wasmimport portcullis:policy/facts@0.1.0 [method]session.client-address
+//go:wasmimport portcullis:policy/facts@0.1.1 [method]session.client-address
 func sessionClientAddress(handle uint32, out unsafe.Pointer)
 
-//go:wasmimport portcullis:policy/facts@0.1.0 [method]session.credential
+//go:wasmimport portcullis:policy/facts@0.1.1 [method]session.credential
 func sessionCredential(handle uint32, out unsafe.Pointer)
 
-//go:wasmimport portcullis:policy/facts@0.1.0 [method]session.reason
+//go:wasmimport portcullis:policy/facts@0.1.1 [method]session.reason
 func sessionReason(handle uint32, out unsafe.Pointer)
 
-//go:wasmimport portcullis:policy/facts@0.1.0 [resource-drop]session
+//go:wasmimport portcullis:policy/facts@0.1.1 [resource-drop]session
 func dropSession(handle uint32)
 
-//go:wasmimport portcullis:policy/facts@0.1.0 [method]command.kind
+//go:wasmimport portcullis:policy/facts@0.1.1 [method]command.kind
 func commandKind(handle uint32, out unsafe.Pointer)
 
-//go:wasmimport portcullis:policy/facts@0.1.0 [method]command.phase
+//go:wasmimport portcullis:policy/facts@0.1.1 [method]command.phase
 func commandPhase(handle uint32) uint32
 
-//go:wasmimport portcullis:policy/facts@0.1.0 [method]command.text
+//go:wasmimport portcullis:policy/facts@0.1.1 [method]command.text
 func commandText(handle, maxBytes uint32, out unsafe.Pointer)
 
-//go:wasmimport portcullis:policy/facts@0.1.0 [method]command.fingerprint
+//go:wasmimport portcullis:policy/facts@0.1.1 [method]command.fingerprint
 func commandFingerprint(handle uint32, out unsafe.Pointer)
 
-//go:wasmimport portcullis:policy/facts@0.1.0 [method]command.parsed
+//go:wasmimport portcullis:policy/facts@0.1.1 [method]command.parsed
 func commandParsed(handle uint32) uint32
 
-//go:wasmimport portcullis:policy/facts@0.1.0 [method]command.sql
+//go:wasmimport portcullis:policy/facts@0.1.1 [method]command.sql
 func commandSQL(handle uint32, out unsafe.Pointer)
 
-//go:wasmimport portcullis:policy/facts@0.1.0 [method]command.parameters
+//go:wasmimport portcullis:policy/facts@0.1.1 [method]command.parameters
 func commandParameters(handle uint32, out unsafe.Pointer)
 
-//go:wasmimport portcullis:policy/facts@0.1.0 [resource-drop]command
+//go:wasmimport portcullis:policy/facts@0.1.1 [method]command.conditions
+func commandConditions(handle uint32, out unsafe.Pointer)
+
+//go:wasmimport portcullis:policy/facts@0.1.1 [resource-drop]command
 func dropCommand(handle uint32)
 
-//go:wasmimport portcullis:policy/facts@0.1.0 [method]sql-statement.dialect
+//go:wasmimport portcullis:policy/facts@0.1.1 [method]sql-statement.dialect
 func statementDialect(handle uint32, out unsafe.Pointer)
 
-//go:wasmimport portcullis:policy/facts@0.1.0 [method]sql-statement.verb
+//go:wasmimport portcullis:policy/facts@0.1.1 [method]sql-statement.verb
 func statementVerb(handle uint32, out unsafe.Pointer)
 
-//go:wasmimport portcullis:policy/facts@0.1.0 [method]sql-statement.effects
+//go:wasmimport portcullis:policy/facts@0.1.1 [method]sql-statement.effects
 func statementEffects(handle uint32) uint32
 
-//go:wasmimport portcullis:policy/facts@0.1.0 [method]sql-statement.relations
+//go:wasmimport portcullis:policy/facts@0.1.1 [method]sql-statement.relations
 func statementRelations(handle uint32, out unsafe.Pointer)
 
-//go:wasmimport portcullis:policy/facts@0.1.0 [method]sql-statement.columns-read
+//go:wasmimport portcullis:policy/facts@0.1.1 [method]sql-statement.columns-read
 func statementColumnsRead(handle uint32, out unsafe.Pointer)
 
-//go:wasmimport portcullis:policy/facts@0.1.0 [method]sql-statement.functions
+//go:wasmimport portcullis:policy/facts@0.1.1 [method]sql-statement.functions
 func statementFunctions(handle uint32, out unsafe.Pointer)
 
-//go:wasmimport portcullis:policy/facts@0.1.0 [method]sql-statement.has-where
+//go:wasmimport portcullis:policy/facts@0.1.1 [method]sql-statement.has-where
 func statementHasWhere(handle uint32) uint32
 
-//go:wasmimport portcullis:policy/facts@0.1.0 [resource-drop]sql-statement
+//go:wasmimport portcullis:policy/facts@0.1.1 [resource-drop]sql-statement
 func dropStatement(handle uint32)
 
-//go:wasmimport portcullis:policy/facts@0.1.0 [method]result-set.id
+//go:wasmimport portcullis:policy/facts@0.1.1 [method]result-set.id
 func resultSetID(handle uint32) uint64
 
-//go:wasmimport portcullis:policy/facts@0.1.0 [method]result-set.columns
+//go:wasmimport portcullis:policy/facts@0.1.1 [method]result-set.columns
 func resultSetColumns(handle uint32, out unsafe.Pointer)
 
-//go:wasmimport portcullis:policy/facts@0.1.0 [resource-drop]result-set
+//go:wasmimport portcullis:policy/facts@0.1.1 [resource-drop]result-set
 func dropResultSet(handle uint32)

@@ -130,6 +130,7 @@ class Command:
     _statements: list[SqlStatement] | None
     _phase: Phase = Phase.EXECUTE
     _parameters: list[Parameter] = field(default_factory=list)
+    _conditions: list[Column] = field(default_factory=list)
 
     def kind(self) -> str:
         return "sql"
@@ -154,6 +155,10 @@ class Command:
     def parameters(self) -> list[Parameter]:
         return list(self._parameters)
 
+    def conditions(self) -> list[Column]:
+        assert self.parsed(), "the policy asks for the conditions of a command that was not read"
+        return list(self._conditions)
+
 
 @dataclass
 class ResultSet:
@@ -174,10 +179,15 @@ def session(
 
 
 def sql(
-    text: str, *statements: SqlStatement, phase: Phase = Phase.EXECUTE, parameters: list[bytes | None] = []
+    text: str,
+    *statements: SqlStatement,
+    phase: Phase = Phase.EXECUTE,
+    parameters: list[bytes | None] = [],
+    conditions: list[Column] = [],
 ) -> Command:
-    """A command in which the host read these statements, with parameters in text format."""
-    return Command(text, list(statements), phase, [Parameter(value, binary=False) for value in parameters])
+    """A command in which the host read these statements and conditions, with parameters in text format."""
+    bound = [Parameter(value, binary=False) for value in parameters]
+    return Command(text, list(statements), phase, bound, conditions)
 
 
 def unreadable(text: str) -> Command:

@@ -83,6 +83,7 @@ pub struct Command {
     phase: Phase,
     statements: Option<Vec<SqlStatement>>,
     parameters: Vec<Parameter>,
+    conditions: Vec<Column>,
 }
 
 /// A command that is to run, in which the host read these statements.
@@ -92,7 +93,7 @@ pub fn sql<const N: usize>(text: &str, statements: [SqlStatement; N]) -> Command
 
 /// A command that the host could not read. A test that asks it for statements fails.
 pub fn unreadable(text: &str) -> Command {
-    Command { text: text.to_owned(), phase: Phase::Execute, statements: None, parameters: vec![] }
+    Command { text: text.to_owned(), phase: Phase::Execute, statements: None, parameters: vec![], conditions: vec![] }
 }
 
 #[allow(missing_docs, reason = "wit/policy.wit documents the methods of the resource")]
@@ -109,6 +110,13 @@ impl Command {
     pub fn with_parameters<const N: usize>(mut self, values: [&str; N]) -> Self {
         let parameter = |v: &str| Parameter { value: Some(v.as_bytes().to_vec()), binary: false };
         self.parameters = values.map(parameter).to_vec();
+        self
+    }
+
+    /// Gives it conditions on these columns.
+    #[must_use]
+    pub fn with_conditions<const N: usize>(mut self, columns: [Column; N]) -> Self {
+        self.conditions = columns.to_vec();
         self
     }
 
@@ -140,6 +148,11 @@ impl Command {
 
     pub fn parameters(&self) -> Vec<Parameter> {
         self.parameters.clone()
+    }
+
+    pub fn conditions(&self) -> Vec<Column> {
+        assert!(self.parsed(), "the policy asks for the conditions of a command that was not read");
+        self.conditions.clone()
     }
 }
 

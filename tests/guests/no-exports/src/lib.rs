@@ -2,7 +2,7 @@
 
 wit_bindgen::generate!({
     path: "../../../wit",
-    inline: "package test:lonely; world lonely { export portcullis:policy/lifecycle@0.1.0; }",
+    inline: "package test:lonely; world lonely { export portcullis:policy/lifecycle@0.1.1; }",
     world: "test:lonely/lonely",
     generate_all,
 });

@@ -346,7 +346,14 @@ fn ends(reader: Reader<Box<dyn Read>>) -> Vec<u64> {
 
 fn command(sequence: u64, text: &str) -> Arc<Command> {
     let statement = read_statement(text);
-    Arc::new(Command { sequence, phase: Phase::Execute, statement, parameters: Vec::new(), reason: None })
+    Arc::new(Command {
+        sequence,
+        phase: Phase::Execute,
+        statement,
+        parameters: Vec::new(),
+        reason: None,
+        origins: None,
+    })
 }
 
 /// Recordings do not keep where a column comes from.

@@ -14,12 +14,12 @@ const GUEST: &str = r#"
 #[unsafe(link_section = "component-type:guest")]
 static TYPE: [u8; include_bytes!("world.bin").len()] = *include_bytes!("world.bin");
 
-#[unsafe(export_name = "portcullis:policy/commands@0.1.0#check")]
+#[unsafe(export_name = "portcullis:policy/commands@0.1.1#check")]
 pub extern "C" fn check() {}
 
-#[unsafe(export_name = "portcullis:policy/lifecycle@0.1.0#configure")]
+#[unsafe(export_name = "portcullis:policy/lifecycle@0.1.1#configure")]
 pub extern "C" fn configure() {
-    #[link(wasm_import_module = "portcullis:policy/clock@0.1.0")]
+    #[link(wasm_import_module = "portcullis:policy/clock@0.1.1")]
     unsafe extern "C" {
         #[link_name = "now-ms"]
         fn now_ms() -> u64;

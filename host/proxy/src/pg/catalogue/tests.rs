@@ -1,5 +1,7 @@
 //! What a reading says of the columns of results.
 
+use portcullis_verdict::{Column, Origins as _};
+
 use super::*;
 use crate::read_statement;
 
@@ -9,16 +11,25 @@ const CONTACTS: u32 = 3;
 const LISTED: u32 = 4;
 const CLOCK: u32 = 5;
 const LOOP: u32 = 6;
+const BOTH: u32 = 7;
+const YEAR: u32 = 8;
+const LEAF: u32 = 9;
 
-/// Two tables of the same name, a view of one of them, a view of that view, and damaged ones.
+/// Two tables of the same name, a view of one of them, a view of that view, damaged ones, one with its definition, and a table with
+/// partitions on two levels.
 fn reading() -> Reading {
+    let view = |sources: &[(u32, i16)]| View { sources: sources.to_vec(), ..View::default() };
     let relation = |schema: &str, name: &str, columns: &[&str], sources: &[(u32, i16)]| Relation {
         schema: schema.into(),
         name: name.into(),
         columns: (1..).zip(columns.iter().map(|c| (*c).to_owned())).collect(),
-        sources: sources.to_vec(),
+        view: (!sources.is_empty()).then(|| view(sources)),
         ..Relation::default()
     };
+    let definition = "select u.id, upper(u.email) as shout, c.address from public.users u, public.contacts c";
+    let defined = View { definition: Some(definition.into()), ..view(&[(USERS, 1), (USERS, 2), (CONTACTS, 1)]) };
+    let part =
+        |name: &str, parent: u32| Relation { parents: vec![parent], ..relation("public", name, &["id", "iban"], &[]) };
     let relations = HashMap::from([
         (USERS, relation("public", "users", &["id", "email"], &[])),
         (ARCHIVED, relation("archive", "users", &["id", "email"], &[])),
@@ -26,12 +37,20 @@ fn reading() -> Reading {
         (LISTED, relation("public", "listed", &["who"], &[(CONTACTS, 1), (USERS, 1)])),
         (CLOCK, relation("public", "clock", &["hour"], &[(99, 1)])),
         (LOOP, relation("public", "loop", &["x"], &[(LOOP, 1)])),
+        (BOTH, Relation { view: Some(defined), ..relation("public", "listing", &["id", "shout", "address"], &[]) }),
+        (10, relation("public", "sales", &["id", "iban"], &[])),
+        (YEAR, part("sales_2026", 10)),
+        (LEAF, part("sales_2026_11", YEAR)),
     ]);
     let mut by_name: HashMap<String, Vec<u32>> = HashMap::new();
     for (oid, relation) in &relations {
         by_name.entry(relation.name.clone()).or_default().push(*oid);
     }
-    Reading { relations, by_name, types: HashMap::from([(16_400, "mood".into())]), ..Reading::default() }
+    let types = HashMap::from([(16_400, "mood".into())]);
+    let mut reading =
+        Reading { relations, by_name, types, functions: HashSet::from(["leak".into()]), ..Reading::default() };
+    reading.tell_parents(&labels());
+    reading
 }
 
 fn labels() -> Vec<(String, Vec<String>)> {
@@ -41,6 +60,7 @@ fn labels() -> Vec<(String, Vec<String>)> {
         label("*.users.email", &["pii"]),
         label("public.*.id", &["key"]),
         label("public.contacts", &["malformed"]),
+        label("public.sales_2026_11.iban", &["money"]),
     ]
 }
 
@@ -57,7 +77,14 @@ fn show(column: &Column) -> String {
 }
 
 fn one(field: Field, text: &str) -> String {
-    show(&reading().columns(&[field], &read_statement(text), &labels())[0])
+    show(&reading().columns(&[field], &read_statement(text), false, &labels())[0])
+}
+
+/// Each column of a result of so many columns without a relation.
+fn each<const N: usize>(text: &str) -> [String; N] {
+    let shape = [0; N].map(|_| field(0, 0));
+    let columns = reading().columns(&shape, &read_statement(text), false, &labels());
+    std::array::from_fn(|i| show(&columns[i]))
 }
 
 #[test]
@@ -77,7 +104,16 @@ fn columns_of_relations_have_the_origins_of_the_catalogue() {
         (99, 1, " computed []"),
         (USERS, 7, " computed []"),
         (CLOCK, 1, " computed []"),
-        (LOOP, 1, " computed []"),
+        // Views that name each other cannot be.
+        (LOOP, 1, "public.loop.x []"),
+        // By its definition, column by column.
+        (BOTH, 1, "public.listing.id public.users.id computed [key]"),
+        (BOTH, 2, "public.listing.shout public.users.email computed [contact pii]"),
+        (BOTH, 3, "public.contacts.address public.listing.address public.users.email computed [contact pii]"),
+        // Rows of a partition are its parents', and the other way round where there are labels.
+        (10, 2, "public.sales.iban public.sales_2026_11.iban computed [money]"),
+        (YEAR, 2, "public.sales.iban public.sales_2026.iban public.sales_2026_11.iban computed [money]"),
+        (LEAF, 2, "public.sales.iban public.sales_2026.iban public.sales_2026_11.iban computed [money]"),
     ] {
         // The text has no say here: a client is free to name other columns in it.
         assert_eq!(one(field(table, attribute), "select 1"), expected, "{table} {attribute}");
@@ -89,11 +125,20 @@ fn expressions_derive_from_the_columns_that_the_text_names() {
     for (text, expected) in [
         ("select upper(email) from users", "archive.users.email public.users.email computed [contact pii]"),
         ("select upper(email) from public.users", "public.users.email computed [contact pii]"),
-        ("select upper(email) from archive.users where id = 1", "archive.users.email archive.users.id computed [pii]"),
+        ("select upper(email) from archive.users where id = 1", "archive.users.email computed [pii]"),
         ("select u::text from archive.users u", "archive.users.email archive.users.id computed [pii]"),
         ("select max(address) from contacts", "public.contacts.address public.users.email computed [contact pii]"),
         ("select now()", " []"),
         ("begin; select now(); commit", " []"),
+        ("select upper(name) from users", " computed []"),
+        ("select u.leak from users u", " computed []"),
+        ("select leak(id) from users u", " computed []"),
+        (
+            "select max(x.e) from (select email as e, id from users) x where x.id = 1",
+            "archive.users.email public.users.email computed [contact pii]",
+        ),
+        ("select max(x.id) from (select * from archive.users) x where x.email = ''", "archive.users.id computed []"),
+        ("select count(*) from users where leak(email) = ''", " []"),
         ("begin; select upper(email) from public.users; commit", "public.users.email computed [contact pii]"),
         ("begin; fetch c; commit", " computed []"),
         ("select count(*) from users", " []"),
@@ -111,7 +156,7 @@ fn expressions_derive_from_the_columns_that_the_text_names() {
 #[test]
 fn names_and_types_are_those_of_the_result() {
     let shape = [25, 16_400, 16_401].map(|type_oid| Field { type_oid, ..field(USERS, 1) });
-    let columns = reading().columns(&shape, &read_statement("select 1"), &[]);
+    let columns = reading().columns(&shape, &read_statement("select 1"), false, &[]);
     let types: Vec<&str> = columns.iter().map(|c| c.type_name.as_str()).collect();
     assert_eq!(types, ["text", "mood", "oid 16401"]);
     assert!(columns.iter().all(|c| c.name == "shown" && c.labels.is_empty()));
@@ -129,4 +174,55 @@ fn what_a_copy_carries_are_columns_of_their_own() {
         ["public.contacts.address []", "public.users.email [contact pii]"]
     );
     assert_eq!(carried("copy nowhere to stdout"), [" computed []"]);
+}
+
+#[test]
+fn each_column_has_its_own_origins() {
+    let users = "public.users.email computed [contact pii]";
+    let id = "public.users.id computed [key]";
+    assert_eq!(each("select id + 1, upper(email) from public.users"), [id, users]);
+    assert_eq!(each("select * from public.users union select 1, 'x'"), [id, users]);
+    assert_eq!(each("select x.* from (select email || '', id + 0 from public.users) x"), [users, id]);
+    // Another number of columns than the text tells: whatever it names.
+    assert_eq!(
+        each("select id + 1 from public.users where email = ''"),
+        [
+            "public.users.email public.users.id computed [contact key pii]",
+            "public.users.email public.users.id computed [contact key pii]"
+        ]
+    );
+    // Two relations of the name.
+    let both = "archive.users.email archive.users.id public.users.email public.users.id computed [contact key pii]";
+    assert_eq!(each("select * from users union select * from users"), [both, both]);
+    // The transaction has changed relations, so that these are no longer their columns.
+    let shape = [field(0, 0), field(USERS, 1)];
+    let text = "select 1, id from public.users";
+    let columns = reading().columns(&shape, &read_statement(text), true, &labels());
+    assert_eq!(columns.iter().map(show).collect::<Vec<_>>(), [" computed []", "public.users.id [key]"]);
+}
+
+#[test]
+fn conditions_have_origins_too() {
+    let labelled = Labelled { reading: Some(Arc::new(reading())), labels: labels().into() };
+    let conditions =
+        |text: &str| -> Vec<String> { labelled.conditions(&read_statement(text)).iter().map(show).collect() };
+    assert_eq!(conditions("select id from public.users"), [""; 0]);
+    assert_eq!(
+        conditions("select 1 from public.users where email like 'a%'"),
+        ["public.users.email computed [contact pii]"]
+    );
+    assert_eq!(
+        conditions("delete from listing where shout = ''")[0],
+        "public.listing.shout public.users.email computed [contact pii]"
+    );
+    for unknown in [
+        "select 1 from users where leak(id) = 1",
+        "select 1 from nowhere where x = 1",
+        "select 1 from users where x = 1",
+        "execute p",
+    ] {
+        assert_eq!(conditions(unknown), [" computed []"], "{unknown}");
+    }
+    let without = Labelled { reading: None, labels: labels().into() };
+    assert_eq!(without.conditions(&read_statement("select 1")), [Column::unknown()]);
 }

@@ -76,7 +76,14 @@ fn inspected() -> ColumnPlan {
 
 fn editor(columns: Vec<ColumnPlan>, max_rows: Option<u64>, shape: &[Field]) -> Result<Editor, Fault> {
     let statement = Arc::new(Statement::unread(Kind::Sql, "select"));
-    let command = Arc::new(Command { sequence: 1, phase: Phase::Execute, statement, parameters: vec![], reason: None });
+    let command = Arc::new(Command {
+        sequence: 1,
+        phase: Phase::Execute,
+        statement,
+        parameters: vec![],
+        reason: None,
+        origins: None,
+    });
     let limit = max_rows.map(|max_rows| Limit { max_rows, policy: "l".into() });
     let plan = RowPlan { columns, limit, asked: vec![] };
     Editor::new(command, Snapshot::empty(), Arc::default(), plan, (shape, 0), &HashKey::new(b"key"))

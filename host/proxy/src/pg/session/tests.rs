@@ -27,7 +27,7 @@ struct Script {
 
 impl Judge for Script {
     fn wants(&mut self, _: Kind) -> Wants {
-        Wants { commands: true, rows: self.edits }
+        Wants { commands: true, rows: self.edits, conditions: false }
     }
 
     fn edits(&self, _: &Snapshot) -> bool {
@@ -336,7 +336,7 @@ impl Rig {
             user: "gateway".into(),
             password: None,
             tls: UpstreamTls::Disable,
-            column_labels: vec![],
+            column_labels: [].into(),
             max_sessions: 1,
             record,
         });
@@ -610,7 +610,7 @@ async fn empty_catalogue(target: TcpListener) {
     let mut startup = vec![0; length as usize - 4];
     peer.stream.read_exact(&mut startup).await.unwrap();
     peer.say(&[message(b'R', &[0; 4]), ready()]).await;
-    for _ in 0..5 {
+    for _ in 0..7 {
         peer.until(b'Q').await;
         peer.say(&[complete("SELECT 0"), ready()]).await;
     }

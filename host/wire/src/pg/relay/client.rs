@@ -422,7 +422,8 @@ impl Relay {
         let parsed = unit.statement().and_then(|s| s.readable());
         self.client.asked = Some(Asked { sequence, text: text.clone() });
         self.client.flushed = self.unit.is_simple();
-        Event::Ask(Question { sequence, phase, text, parsed, portal })
+        let name = unit.parse.as_ref().map(|parse| parse.name.clone()).filter(|name| !name.is_empty());
+        Event::Ask(Question { sequence, phase, text, parsed, name, portal })
     }
 
     /// Sends the unit, with another text if a policy rewrote it. Says whether it could.

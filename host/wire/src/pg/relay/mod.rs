@@ -82,6 +82,8 @@ pub struct Question {
     pub text: Arc<str>,
     /// Where the server has parsed the text already: what [`Passage::readable`] said then.
     pub parsed: Option<bool>,
+    /// The name that the protocol gives to the text, if it gives one.
+    pub name: Option<Vec<u8>>,
     /// The portal with the bound parameters, if there is one.
     pub portal: Option<Arc<Portal>>,
 }

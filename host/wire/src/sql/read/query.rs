@@ -1,7 +1,8 @@
 //! SELECT, INSERT, UPDATE, DELETE, MERGE, and what they read from.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::mem::take;
+use std::rc::Rc;
 
 use pg_query::NodeEnum;
 use pg_query::protobuf::{
@@ -9,6 +10,7 @@ use pg_query::protobuf::{
     MergeStmt, Node, OnConflictClause, RangeFunction, RangeVar, ReturningClause, SelectStmt, UpdateStmt, WithClause,
 };
 
+use super::lineage::{Shape, Sources};
 use super::walk::{Origin, Scope, Source, Walker, strings, table};
 use crate::sql::Effects;
 
@@ -18,21 +20,41 @@ impl<'a> Walker<'a> {
         let Some(with) = with else { return visit(self) };
         let tables = || with.ctes.iter().filter_map(common_table);
         // Without RECURSIVE a query sees only what stands before it: `WITH t AS (SELECT * FROM t) …` reads the relation t.
-        let all: HashSet<_> =
-            if with.recursive { tables().map(|t| t.ctename.as_str()).collect() } else { HashSet::new() };
+        let mut all = HashMap::new();
+        if with.recursive {
+            all.extend(tables().map(|table| (table.ctename.as_str(), Rc::new(Shape::unknown()))));
+        }
         self.common.push(all);
         for table in tables() {
-            self.inner(&table.ctequery);
-            if let Some(cycle) = &table.cycle_clause {
-                self.maybe(&cycle.cycle_mark_value);
-                self.maybe(&cycle.cycle_mark_default);
-            }
+            let shape = self.common_shape(table, with.recursive);
             if let Some(names) = self.common.last_mut() {
-                names.insert(&table.ctename);
+                names.insert(&table.ctename, Rc::new(shape));
             }
         }
         visit(self);
         self.common.pop();
+    }
+
+    fn common_shape(&mut self, table: &'a CommonTableExpr, recursive: bool) -> Shape<'a> {
+        if !recursive {
+            return self.query(&table.ctequery).renamed(&strings(&table.aliascolnames), self);
+        }
+        // What it reads of itself, any of its columns may have brought there.
+        if let Some(names) = self.common.last_mut() {
+            names.insert(&table.ctename, Rc::new(Shape::unordered(Sources::default())));
+        }
+        let mut whole = None;
+        let sources = self.drawn(|w| {
+            whole = Some(w.query(&table.ctequery));
+            if let Some(cycle) = &table.cycle_clause {
+                w.maybe(&cycle.cycle_mark_value);
+                w.maybe(&cycle.cycle_mark_default);
+            }
+        });
+        match whole {
+            Some(shape) if shape.is_whole() => Shape::unordered(self.drawn(|w| shape.draw_all(&mut w.draws))),
+            _ => Shape::unordered(sources),
+        }
     }
 
     pub(super) fn select(&mut self, select: &'a SelectStmt) {
@@ -44,13 +66,11 @@ impl<'a> Walker<'a> {
             self.into(into);
         }
         let mut scope = Scope::default();
-        let arms = [&select.larg, &select.rarg];
-        for arm in arms.into_iter().flatten() {
+        let mut arms = Vec::new();
+        for arm in [&select.larg, &select.rarg].into_iter().flatten() {
+            self.made = None;
             self.select(arm);
-        }
-        if arms.iter().any(|arm| arm.is_some()) {
-            // What follows the arms names their columns.
-            scope.add(Source::new("", Origin::Query));
+            arms.push(self.made.take().unwrap_or_else(Shape::unknown));
         }
         for item in &select.from_clause {
             self.source_item(item, &mut scope);
@@ -60,26 +80,48 @@ impl<'a> Walker<'a> {
                 self.lock_rows(lock, &scope);
             }
         }
+        let is_union = !arms.is_empty();
+        let mut made = Shape::unknown();
+        scope = self.within(scope, |w| made = w.shape(select, arms));
+        if is_union {
+            // What follows the arms names their columns.
+            scope.add(Source::new("", Origin::Query(Rc::new(made.clone()))));
+        }
         self.within(scope, |w| {
-            w.each(&select.distinct_clause);
-            w.each(&select.target_list);
-            w.maybe(&select.where_clause);
-            w.each(&select.group_clause);
-            w.maybe(&select.having_clause);
-            w.each(&select.window_clause);
-            w.each(&select.values_lists);
-            w.order_by(select);
-            w.maybe(&select.limit_offset);
-            w.maybe(&select.limit_count);
+            w.condition_on(|w| {
+                w.ordered(&select.distinct_clause, select, &made, true);
+                w.maybe(&select.where_clause);
+                w.ordered(&select.group_clause, select, &made, true);
+                w.maybe(&select.having_clause);
+                w.ordered(&select.sort_clause, select, &made, false);
+                w.maybe(&select.limit_offset);
+                w.maybe(&select.limit_count);
+            });
         });
+        self.made = Some(made);
     }
 
-    /// A bare name in ORDER BY that the select list gives to a column of the result is that column.
-    fn order_by(&mut self, select: &'a SelectStmt) {
+    /// What rows are sorted or grouped by. A bare name that the select list gives to a column of the result is that column in ORDER
+    /// BY, and may be in GROUP BY; a number may be any of them, since no fact depends on which number it is.
+    fn ordered(&mut self, by: &'a [Node], select: &'a SelectStmt, made: &Shape<'a>, both: bool) {
+        if by.is_empty() {
+            return;
+        }
         let given: HashSet<&str> = select.target_list.iter().filter_map(given_name).collect();
-        for item in &select.sort_clause {
-            if !sorted_name(item).is_some_and(|name| given.contains(name)) {
-                self.node(item);
+        for item in by {
+            match sorted_name(item).filter(|name| given.contains(name)) {
+                Some(name) => {
+                    made.draw(name, &mut self.draws);
+                    if both {
+                        self.perhaps(|w| w.node(item));
+                    }
+                }
+                None => {
+                    if is_constant(item) {
+                        made.draw_all(&mut self.draws);
+                    }
+                    self.node(item);
+                }
             }
         }
     }
@@ -96,8 +138,8 @@ impl<'a> Walker<'a> {
             if locked.is_empty() || locked.contains(source.alias) {
                 match &source.origin {
                     Origin::Table(table) => self.table(*table, Effects::WRITE),
-                    Origin::Renamed(tables) => tables.iter().for_each(|table| self.table(*table, Effects::WRITE)),
-                    Origin::Query | Origin::Function => {}
+                    Origin::Renamed(tables, _) => tables.iter().for_each(|table| self.table(*table, Effects::WRITE)),
+                    Origin::Query(_) | Origin::Function(_) => {}
                 }
             }
         }
@@ -108,21 +150,23 @@ impl<'a> Walker<'a> {
         self.deeper(|w| match &item.node {
             Some(NodeEnum::RangeVar(named)) => w.source_relation(named, scope),
             Some(NodeEnum::RangeSubselect(query)) => {
+                let mut shape = Shape::unknown();
                 if query.lateral {
-                    w.beside(scope, |w| w.inner(&query.subquery));
+                    w.beside(scope, |w| shape = w.query(&query.subquery));
                 } else {
-                    w.inner(&query.subquery);
+                    shape = w.query(&query.subquery);
                 }
-                scope.add(Source::new(alias(&query.alias), Origin::Query));
+                let shape = shape.renamed(&alias_columns(&query.alias), w);
+                scope.add(Source::new(alias(&query.alias), Origin::Query(Rc::new(shape))));
             }
             Some(NodeEnum::RangeFunction(function)) => w.source_function(function, scope),
             Some(NodeEnum::RangeTableFunc(table)) => {
-                w.beside(scope, |w| w.node(item));
-                scope.add(Source::new(alias(&table.alias), Origin::Function));
+                let given = w.given(scope, |w| w.node(item));
+                scope.add(Source::new(alias(&table.alias), Origin::Function(given)));
             }
             Some(NodeEnum::JsonTable(table)) => {
-                w.beside(scope, |w| w.node(item));
-                scope.add(Source::new(alias(&table.alias), Origin::Function));
+                let given = w.given(scope, |w| w.node(item));
+                scope.add(Source::new(alias(&table.alias), Origin::Function(given)));
             }
             Some(NodeEnum::RangeTableSample(sample)) => {
                 if let Some(relation) = &sample.relation {
@@ -143,13 +187,23 @@ impl<'a> Walker<'a> {
         *scope = self.within(take(scope), visit);
     }
 
+    /// What `visit` draws from among the items before this one.
+    fn given(&mut self, scope: &mut Scope<'a>, visit: impl FnOnce(&mut Self)) -> Rc<Sources> {
+        let mut given = Sources::default();
+        self.beside(scope, |w| given = w.drawn(visit));
+        Rc::new(given)
+    }
+
     fn source_relation(&mut self, named: &'a RangeVar, scope: &mut Scope<'a>) {
-        let origin = if self.is_common(named) {
-            Origin::Query
+        let origin = if let Some(shape) = self.common(named) {
+            match alias_columns(&named.alias).as_slice() {
+                [] => Origin::Query(shape),
+                names => Origin::Query(Rc::new(Shape::clone(&shape).renamed(names, self))),
+            }
         } else {
             let table = self.relation(named, Effects::READ);
             match &named.alias {
-                Some(alias) if !alias.colnames.is_empty() => Origin::Renamed(vec![table]),
+                Some(alias) if !alias.colnames.is_empty() => Origin::Renamed(vec![table], Rc::default()),
                 _ => Origin::Table(table),
             }
         };
@@ -159,7 +213,7 @@ impl<'a> Walker<'a> {
     fn source_function(&mut self, function: &'a RangeFunction, scope: &mut Scope<'a>) {
         // What it returns may be rows of any relation.
         self.effects |= Effects::READ;
-        self.beside(scope, |w| {
+        let given = self.given(scope, |w| {
             w.each(&function.functions);
             w.each(&function.coldeflist);
         });
@@ -167,7 +221,7 @@ impl<'a> Walker<'a> {
             "" => function.functions.first().and_then(called_name).unwrap_or_default(),
             name => name,
         };
-        scope.add(Source::new(name, Origin::Function));
+        scope.add(Source::new(name, Origin::Function(given)));
     }
 
     fn join(&mut self, join: &'a JoinExpr, scope: &mut Scope<'a>) {
@@ -179,26 +233,34 @@ impl<'a> Walker<'a> {
         if let Some(right) = &join.rarg {
             self.source_item(right, scope);
         }
-        for (side, side_start) in [(first..middle, first), (middle..scope.sources.len(), middle)] {
-            let alone = side.len() == 1;
-            let sources = &scope.sources[side];
-            for name in strings(&join.using_clause) {
-                match &scope.sources[side_start].origin {
-                    Origin::Table(table) if alone => self.column(*table, name),
-                    Origin::Renamed(tables) if alone => tables.iter().for_each(|table| self.column(*table, "*")),
-                    Origin::Query if alone => {}
-                    _ => self.column(("", ""), name),
+        scope.merged |= join.is_natural || !join.using_clause.is_empty();
+        self.condition_on(|w| {
+            for (side, side_start) in [(first..middle, first), (middle..scope.sources.len(), middle)] {
+                let alone = side.len() == 1;
+                let sources = &scope.sources[side];
+                for name in strings(&join.using_clause) {
+                    match &scope.sources[side_start].origin {
+                        Origin::Table(table) if alone => w.column(*table, name),
+                        Origin::Renamed(tables, _) if alone => tables.iter().for_each(|table| w.column(*table, "*")),
+                        Origin::Query(shape) if alone => shape.draw(name, &mut w.draws),
+                        _ => {
+                            whole(sources, w);
+                            w.column(("", ""), name);
+                        }
+                    }
+                }
+                if join.is_natural {
+                    // Which columns the two sides share is not in the text.
+                    tables(sources).for_each(|table| w.column(table, "*"));
+                    whole(sources, w);
                 }
             }
-            if join.is_natural {
-                // Which columns the two sides share is not in the text.
-                tables(sources).for_each(|table| self.column(table, "*"));
-            }
-        }
-        self.beside(scope, |w| w.maybe(&join.quals));
+            w.beside(scope, |w| w.maybe(&join.quals));
+        });
         for alias in [&join.alias, &join.join_using_alias].into_iter().flatten() {
             let joined = tables(&scope.sources[first..]).collect();
-            scope.add_hidden(&alias.aliasname, Origin::Renamed(joined));
+            let rest = self.drawn(|w| whole(&scope.sources[first..], w));
+            scope.add_hidden(&alias.aliasname, Origin::Renamed(joined, Rc::new(rest)));
         }
     }
 
@@ -221,6 +283,8 @@ impl<'a> Walker<'a> {
         let names: Vec<_> = returning.options.iter().filter_map(option).chain(["old", "new"]).collect();
         self.name_rows(&names, table(named));
         self.each(&returning.exprs);
+        // It may be what the statement has just written there.
+        self.made = Some(Shape::unknown());
     }
 
     pub(super) fn insert(&mut self, insert: &'a InsertStmt) {
@@ -240,14 +304,14 @@ impl<'a> Walker<'a> {
     fn on_conflict(&mut self, conflict: &'a OnConflictClause) {
         let mut excluded = Scope::default();
         // Its columns are those of the rows that the statement itself brings.
-        excluded.add_hidden("excluded", Origin::Query);
+        excluded.add_hidden("excluded", Origin::Query(Rc::new(Shape::unknown())));
         self.within(excluded, |w| {
             if let Some(infer) = &conflict.infer {
                 w.each(&infer.index_elems);
-                w.maybe(&infer.where_clause);
+                w.condition_on(|w| w.maybe(&infer.where_clause));
             }
             w.each(&conflict.target_list);
-            w.maybe(&conflict.where_clause);
+            w.condition_on(|w| w.maybe(&conflict.where_clause));
         });
     }
 
@@ -285,9 +349,9 @@ impl<'a> Walker<'a> {
                 if merge.merge_when_clauses.iter().any(changes_all) {
                     w.condition(merge.join_condition.as_deref());
                 } else {
-                    w.maybe(&merge.join_condition);
+                    w.condition_on(|w| w.maybe(&merge.join_condition));
                 }
-                w.each(&merge.merge_when_clauses);
+                w.condition_on(|w| w.each(&merge.merge_when_clauses));
                 w.returning(merge.relation.as_ref(), merge.returning_clause.as_ref());
             });
         });
@@ -295,7 +359,8 @@ impl<'a> Walker<'a> {
 
     /// The WHERE clause of an UPDATE or DELETE.
     fn condition(&mut self, clause: Option<&'a Node>) {
-        let selects = clause.is_some_and(|clause| self.selects(clause, false));
+        let mut selects = false;
+        self.condition_on(|w| selects = clause.is_some_and(|clause| w.selects(clause, false)));
         self.has_where &= selects;
     }
 
@@ -353,9 +418,28 @@ pub(super) fn visible_name(named: &RangeVar) -> &str {
 fn tables<'s, 'a>(sources: &'s [Source<'a>]) -> impl Iterator<Item = (&'a str, &'a str)> + use<'s, 'a> {
     sources.iter().flat_map(|source| match &source.origin {
         Origin::Table(table) => std::slice::from_ref(table).iter().copied(),
-        Origin::Renamed(tables) => tables.iter().copied(),
-        Origin::Query | Origin::Function => [].iter().copied(),
+        Origin::Renamed(tables, _) => tables.iter().copied(),
+        Origin::Query(_) | Origin::Function(_) => [].iter().copied(),
     })
+}
+
+/// Notes everything that the columns of these sources may derive from.
+fn whole<'a>(sources: &[Source<'a>], walker: &mut Walker<'a>) {
+    for source in sources {
+        match &source.origin {
+            Origin::Table(table) => walker.draws.column(*table, "*", true),
+            Origin::Renamed(tables, rest) => {
+                tables.iter().for_each(|table| walker.draws.column(*table, "*", true));
+                walker.draws.all(rest);
+            }
+            Origin::Query(shape) => shape.draw_all(&mut walker.draws),
+            Origin::Function(given) => walker.draws.all(given),
+        }
+    }
+}
+
+fn alias_columns(alias: &Option<Alias>) -> Vec<&str> {
+    alias.as_ref().map(|alias| strings(&alias.colnames)).unwrap_or_default()
 }
 
 /// The name of the first function of an item in FROM.
@@ -374,13 +458,24 @@ fn given_name(item: &Node) -> Option<&str> {
     }
 }
 
+/// What an item of ORDER BY, GROUP BY or DISTINCT ON is, without how it is sorted.
+fn sorted(item: &Node) -> Option<&NodeEnum> {
+    match item.node.as_ref()? {
+        NodeEnum::SortBy(sort) => sort.node.as_ref()?.node.as_ref(),
+        other => Some(other),
+    }
+}
+
 fn sorted_name(item: &Node) -> Option<&str> {
-    let Some(NodeEnum::SortBy(sort)) = &item.node else { return None };
-    let Some(NodeEnum::ColumnRef(reference)) = &sort.node.as_ref()?.node else { return None };
+    let NodeEnum::ColumnRef(reference) = sorted(item)? else { return None };
     match strings(&reference.fields).as_slice() {
         [name] if reference.fields.len() == 1 => Some(name),
         _ => None,
     }
+}
+
+fn is_constant(item: &Node) -> bool {
+    matches!(sorted(item), Some(NodeEnum::AConst(_)))
 }
 
 /// Whether an arm of a MERGE updates or deletes whatever row it gets.

@@ -1,11 +1,14 @@
 //! Statements: each answers with its verb.
 
+use std::rc::Rc;
+
 use pg_query::NodeEnum;
 use pg_query::protobuf::{
     CopyStmt, CreateTableAsStmt, DefElem, ExplainStmt, IntoClause, Node, ObjectType, RangeVar, TransactionStmtKind,
     VariableSetKind, VariableSetStmt, a_const::Val,
 };
 
+use super::lineage::Shape;
 use super::walk::{Origin, Scope, Source, Walker, strings};
 use crate::sql::Effects;
 
@@ -79,20 +82,24 @@ impl<'a> Walker<'a> {
             }
             NodeEnum::PrepareStmt(prepare) => {
                 self.inner(&prepare.query);
+                self.handle = Some(&prepare.name);
                 "PREPARE"
             }
             NodeEnum::ExecuteStmt(execute) => {
-                self.effects |= Effects::OPAQUE;
+                self.runs = true;
+                self.handle = Some(&execute.name);
                 self.each(&execute.params);
                 "EXECUTE"
             }
             NodeEnum::DeclareCursorStmt(cursor) => {
                 self.inner(&cursor.query);
+                self.handle = Some(&cursor.portalname);
                 "DECLARE"
             }
             // The rows are those of a cursor that an earlier statement declared.
             NodeEnum::FetchStmt(fetch) => {
                 self.effects |= Effects::READ;
+                self.handle = Some(&fetch.portalname);
                 if fetch.ismove { "MOVE" } else { "FETCH" }
             }
             NodeEnum::ClosePortalStmt(_) => "CLOSE",
@@ -130,7 +137,7 @@ impl<'a> Walker<'a> {
         let mut incoming = Scope::default();
         if copy.is_from {
             self.relation(named, Effects::WRITE);
-            incoming.add(Source::new(&named.relname, Origin::Query));
+            incoming.add(Source::new(&named.relname, Origin::Query(Rc::new(Shape::unknown()))));
         } else {
             let table = self.relation(named, Effects::READ);
             match strings(&copy.attlist).as_slice() {
@@ -139,7 +146,7 @@ impl<'a> Walker<'a> {
             }
         }
         // The condition of a COPY FROM looks at the rows that come in.
-        self.within(incoming, |w| w.maybe(&copy.where_clause));
+        self.condition_on(|w| _ = w.within(incoming, |w| w.maybe(&copy.where_clause)));
     }
 
     pub(super) fn into(&mut self, into: &'a IntoClause) {

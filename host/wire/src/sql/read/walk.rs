@@ -1,13 +1,15 @@
 //! The state of a walk through one statement: what was found, and which names mean what where.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::hash::Hash;
+use std::rc::Rc;
 
 use pg_query::NodeEnum;
 use pg_query::protobuf::{ColumnRef as Reference, Node, RangeVar};
 
 use super::functions;
+use super::lineage::{Draws, Shape, Sources};
 use crate::sql::{ColumnRef, Effects, Relation, Statement};
 
 /// Deeper trees are not walked. The parser's own limit on its protobuf is lower today.
@@ -20,12 +22,12 @@ pub(super) type Table<'a> = (&'a str, &'a str);
 pub(super) enum Origin<'a> {
     /// A relation with its own column names.
     Table(Table<'a>),
-    /// Relations whose columns may go by other names: `t AS x (a, b)`, or an alias of a join.
-    Renamed(Vec<Table<'a>>),
+    /// Relations whose columns may go by other names: `t AS x (a, b)`, or an alias of a join, which may hold queries too.
+    Renamed(Vec<Table<'a>>, Rc<Sources>),
     /// A query in the same statement: what its columns derive from has been found inside it.
-    Query,
-    /// A function.
-    Function,
+    Query(Rc<Shape<'a>>),
+    /// A function, with what it is given.
+    Function(Rc<Sources>),
 }
 
 /// What a name in a FROM list stands for.
@@ -33,7 +35,7 @@ pub(super) struct Source<'a> {
     pub(super) alias: &'a str,
     pub(super) origin: Origin<'a>,
     /// Reached by its alias only, as OLD and NEW are.
-    hidden: bool,
+    pub(super) hidden: bool,
     starred: bool,
 }
 
@@ -48,6 +50,8 @@ impl<'a> Source<'a> {
 pub(super) struct Scope<'a> {
     pub(super) sources: Vec<Source<'a>>,
     by_alias: HashMap<&'a str, usize>,
+    /// Columns of several sources are one, by USING or NATURAL: the order of `*` is not that of the sources.
+    pub(super) merged: bool,
     starred: bool,
 }
 
@@ -66,17 +70,19 @@ impl<'a> Scope<'a> {
 }
 
 /// A list without duplicates, in the order in which its items were first seen.
-struct Found<T> {
-    items: Vec<T>,
+pub(super) struct Found<T> {
+    pub(super) items: Vec<T>,
     index: HashMap<T, usize>,
 }
 
-impl<T: Clone + Eq + Hash> Found<T> {
-    fn new() -> Self {
+impl<T> Default for Found<T> {
+    fn default() -> Self {
         Self { items: Vec::new(), index: HashMap::new() }
     }
+}
 
-    fn insert(&mut self, item: T) -> usize {
+impl<T: Clone + Eq + Hash> Found<T> {
+    pub(super) fn insert(&mut self, item: T) -> usize {
         *self.index.entry(item).or_insert_with_key(|item| {
             self.items.push(item.clone());
             self.items.len() - 1
@@ -88,33 +94,43 @@ impl<T: Clone + Eq + Hash> Found<T> {
 pub(super) struct Walker<'a> {
     pub(super) effects: Effects,
     pub(super) has_where: bool,
+    pub(super) handle: Option<&'a str>,
+    /// It runs what a name stands for.
+    pub(super) runs: bool,
     /// How many references to columns were met.
     pub(super) references: usize,
     /// What is done to each relation, by its index in `tables`.
     pub(super) done: Vec<Effects>,
-    tables: Found<Table<'a>>,
+    pub(super) tables: Found<Table<'a>>,
     columns: Found<(Table<'a>, &'a str)>,
     functions: Found<Cow<'a, str>>,
-    /// The names of common table expressions, by the level that defines them.
-    pub(super) common: Vec<HashSet<&'a str>>,
-    scopes: Vec<Scope<'a>>,
+    /// Common table expressions, by the level that defines them.
+    pub(super) common: Vec<HashMap<&'a str, Rc<Shape<'a>>>>,
+    pub(super) scopes: Vec<Scope<'a>>,
+    pub(super) draws: Draws<'a>,
+    /// The columns of the query that was walked last.
+    pub(super) made: Option<Shape<'a>>,
     depth: usize,
     too_deep: bool,
 }
 
 impl<'a> Walker<'a> {
-    /// The facts of a statement; none if it is nested too deeply.
-    pub(super) fn facts(statement: &'a Node) -> Option<Statement> {
+    /// The facts of a statement in a text of so many bytes; none if it is nested too deeply.
+    pub(super) fn facts(statement: &'a Node, text: usize) -> Option<Statement> {
         let mut walker = Self {
             effects: Effects::empty(),
             has_where: true,
+            handle: None,
+            runs: false,
             references: 0,
             done: Vec::new(),
-            tables: Found::new(),
-            columns: Found::new(),
-            functions: Found::new(),
+            tables: Found::default(),
+            columns: Found::default(),
+            functions: Found::default(),
             common: Vec::new(),
             scopes: Vec::new(),
+            draws: Draws::new(text),
+            made: None,
             depth: 0,
             too_deep: false,
         };
@@ -122,7 +138,8 @@ impl<'a> Walker<'a> {
         (!walker.too_deep).then(|| walker.finish(verb))
     }
 
-    fn finish(self, verb: String) -> Statement {
+    fn finish(mut self, verb: String) -> Statement {
+        let lineage = self.lineage(&verb);
         let relation = |((schema, name), effects): (Table<'_>, Effects)| Relation {
             schema: schema.into(),
             name: name.into(),
@@ -135,11 +152,14 @@ impl<'a> Walker<'a> {
         };
         Statement {
             verb,
-            effects: self.effects,
+            effects: if self.runs { self.effects | Effects::OPAQUE } else { self.effects },
+            handle: self.handle.map(Into::into),
+            runs: self.runs.then_some(self.effects),
             relations: self.tables.items.into_iter().zip(self.done).map(relation).collect(),
             columns_read: self.columns.items.into_iter().map(column).collect(),
             functions: self.functions.items.into_iter().map(Cow::into_owned).collect(),
             has_where: self.has_where,
+            lineage,
         }
     }
 
@@ -174,6 +194,20 @@ impl<'a> Walker<'a> {
 
     pub(super) fn column(&mut self, table: Table<'a>, name: &'a str) {
         self.columns.insert((table, name));
+        self.draws.column(table, name, true);
+    }
+
+    /// Runs `visit` over names that need not be columns of relations.
+    pub(super) fn perhaps(&mut self, visit: impl FnOnce(&mut Self)) {
+        let certain = std::mem::replace(&mut self.draws.certain, false);
+        visit(self);
+        self.draws.certain = certain;
+    }
+
+    /// A column that may as well be one that a query in the text made.
+    fn perhaps_column(&mut self, table: Table<'a>, name: &'a str) {
+        self.columns.insert((table, name));
+        self.draws.column(table, name, false);
     }
 
     /// Notes a call of a function, and what it is known to do.
@@ -181,7 +215,9 @@ impl<'a> Walker<'a> {
         let [schema @ .., last] = name else { return };
         let schema = schema.last().copied().unwrap_or_default();
         self.effects |= functions::effects(schema, last);
-        self.functions.insert(if name.len() == 1 { Cow::Borrowed(*last) } else { Cow::Owned(name.join(".")) });
+        let name = if name.len() == 1 { Cow::Borrowed(*last) } else { Cow::Owned(name.join(".")) };
+        let index = self.functions.insert(name);
+        self.draws.function(index);
     }
 
     /// Runs `visit` where the names of `scope` are seen, and hands the scope back.
@@ -198,8 +234,10 @@ impl<'a> Walker<'a> {
         }
     }
 
-    pub(super) fn is_common(&self, named: &RangeVar) -> bool {
-        named.schemaname.is_empty() && self.common.iter().any(|names| names.contains(named.relname.as_str()))
+    /// The common table expression that a name stands for.
+    pub(super) fn common(&self, named: &RangeVar) -> Option<Rc<Shape<'a>>> {
+        let mut levels = self.common.iter().rev();
+        levels.find_map(|names| names.get(named.relname.as_str()).filter(|_| named.schemaname.is_empty()).cloned())
     }
 
     pub(super) fn reference(&mut self, reference: &'a Reference) {
@@ -214,8 +252,10 @@ impl<'a> Walker<'a> {
                 // A name that is no column may be the whole row of a relation.
                 if self.find(name).is_some() {
                     self.whole_row(name);
+                    self.perhaps(|w| w.unqualified(name));
+                } else {
+                    self.unqualified(name);
                 }
-                self.unqualified(name);
             }
             ([alias, name], false) => self.qualified(alias, name),
             ([.., schema, relation, name], false) => {
@@ -237,12 +277,22 @@ impl<'a> Walker<'a> {
             }
             return;
         };
-        match self.scopes[scope].sources[source].origin {
-            Origin::Table(table) => self.column(table, name),
-            Origin::Renamed(_) => self.star(scope, source),
-            Origin::Query => {}
-            Origin::Function => {
-                self.column(("", ""), name);
+        match &self.scopes[scope].sources[source].origin {
+            Origin::Table(table) => self.column(*table, name),
+            Origin::Renamed(..) => self.star(scope, source),
+            Origin::Query(shape) => {
+                shape.draw(name, &mut self.draws);
+                // What is no column may be a function of the row.
+                if !shape.gives(name) {
+                    if shape.is_closed() {
+                        shape.draw_all(&mut self.draws);
+                    }
+                    self.draws.column(("", ""), name, false);
+                }
+            }
+            Origin::Function(sources) => {
+                self.draws.all(&sources.clone());
+                self.perhaps_column(("", ""), name);
                 self.function(&[name]);
             }
         }
@@ -260,33 +310,56 @@ impl<'a> Walker<'a> {
         takes_row
     }
 
-    /// A column that may belong to any source in sight. Queries are no candidates: theirs have been found inside them.
+    /// A column that may belong to any source in sight. A query whose columns have names that the text gives settles it: what
+    /// has the name beside it would make the name ambiguous, and what is further out is hidden.
     pub(super) fn unqualified(&mut self, name: &'a str) {
         let mut visible = false;
+        let mut certain = true;
         let mut candidates = Vec::new();
-        'search: for (scope, level) in self.scopes.iter().enumerate() {
-            for (source, found) in level.sources.iter().enumerate().filter(|(_, source)| !source.hidden) {
+        for scope in (0..self.scopes.len()).rev() {
+            let mut settled = false;
+            for source in 0..self.scopes[scope].sources.len() {
+                let found = &self.scopes[scope].sources[source];
+                if found.hidden {
+                    continue;
+                }
                 visible = true;
-                if !matches!(found.origin, Origin::Query) {
-                    candidates.push((scope, source));
-                    if candidates.len() > 1 {
-                        break 'search;
+                self.draws.spend(1);
+                match &found.origin {
+                    Origin::Query(shape) => {
+                        let shape = shape.clone();
+                        // A column that USING makes of two is not ambiguous.
+                        settled |= shape.gives(name) && !self.scopes[scope].merged;
+                        certain &= shape.is_closed();
+                        shape.draw(name, &mut self.draws);
                     }
+                    Origin::Function(sources) => {
+                        certain = false;
+                        self.draws.all(&sources.clone());
+                        candidates.push((scope, source));
+                    }
+                    Origin::Table(_) | Origin::Renamed(..) => candidates.push((scope, source)),
                 }
             }
+            // Two tell as little as more do, unless somebody wants to know what is drawn here.
+            if settled || candidates.len() > 1 && !self.draws.is_open() {
+                certain &= !settled;
+                break;
+            }
         }
+        let note = if certain { Self::column } else { Self::perhaps_column };
         match candidates.as_slice() {
             [] if visible => {}
-            [(scope, source)] => match self.scopes[*scope].sources[*source].origin {
-                Origin::Table(table) => self.column(table, name),
-                Origin::Renamed(_) => self.star(*scope, *source),
-                Origin::Query | Origin::Function => self.column(("", ""), name),
+            [(scope, source)] => match &self.scopes[*scope].sources[*source].origin {
+                Origin::Table(table) => note(self, *table, name),
+                Origin::Renamed(..) => self.star(*scope, *source),
+                Origin::Query(_) | Origin::Function(_) => note(self, ("", ""), name),
             },
-            _ => self.column(("", ""), name),
+            _ => note(self, ("", ""), name),
         }
     }
 
-    fn find(&self, alias: &str) -> Option<(usize, usize)> {
+    pub(super) fn find(&self, alias: &str) -> Option<(usize, usize)> {
         let found = |(scope, level): (usize, &Scope<'a>)| level.by_alias.get(alias).map(|source| (scope, *source));
         self.scopes.iter().enumerate().rev().find_map(found)
     }
@@ -301,7 +374,8 @@ impl<'a> Walker<'a> {
     /// `*`: all columns of the innermost level.
     fn every_column(&mut self) {
         let Some(scope) = self.scopes.len().checked_sub(1) else { return self.column(("", ""), "*") };
-        if !std::mem::replace(&mut self.scopes[scope].starred, true) {
+        // Once is enough, unless somebody wants to know what is drawn here.
+        if !std::mem::replace(&mut self.scopes[scope].starred, true) || self.draws.is_open() {
             for source in 0..self.scopes[scope].sources.len() {
                 if !self.scopes[scope].sources[source].hidden {
                     self.star(scope, source);
@@ -311,17 +385,28 @@ impl<'a> Walker<'a> {
     }
 
     /// All columns of a source.
-    fn star(&mut self, scope: usize, source: usize) {
+    pub(super) fn star(&mut self, scope: usize, source: usize) {
         let source = &mut self.scopes[scope].sources[source];
-        // Once is enough; a text of a megabyte could ask a hundred thousand times for the columns of as many tables.
-        if std::mem::replace(&mut source.starred, true) {
+        // A text of a megabyte could ask a hundred thousand times for the columns of as many tables.
+        if std::mem::replace(&mut source.starred, true) && !self.draws.is_open() {
             return;
         }
+        let (columns, draws) = (&mut self.columns, &mut self.draws);
+        let mut every = |table: Table<'a>| {
+            columns.insert((table, "*"));
+            draws.column(table, "*", true);
+        };
         match &source.origin {
-            Origin::Table(table) => _ = self.columns.insert((*table, "*")),
-            Origin::Renamed(tables) => tables.iter().for_each(|table| _ = self.columns.insert((*table, "*"))),
-            Origin::Query => {}
-            Origin::Function => _ = self.columns.insert((("", ""), "*")),
+            Origin::Table(table) => every(*table),
+            Origin::Renamed(tables, rest) => {
+                tables.iter().for_each(|table| every(*table));
+                draws.all(rest);
+            }
+            Origin::Query(shape) => shape.draw_all(draws),
+            Origin::Function(sources) => {
+                columns.insert((("", ""), "*"));
+                draws.all(sources);
+            }
         }
     }
 }
