@@ -7,6 +7,7 @@ use crate::bindings::portcullis::policy::types;
 use crate::host::{Host, Question};
 use crate::meter::Hook;
 use crate::policy::Policy;
+use crate::reuse::Answers;
 use crate::runtime::Runtime;
 
 /// Why an instance cannot start when all places are taken. It is the gateway's limit, not the policy's failure.
@@ -25,6 +26,7 @@ pub(crate) struct Instance {
     commands: Option<commands::Guest>,
     rows: Option<rows::Guest>,
     limits: CallLimits,
+    pub(crate) answers: Answers,
     /// Whether it has trapped: it is not to be asked again.
     pub(crate) dead: bool,
 }
@@ -70,7 +72,9 @@ impl Instance {
         store.data_mut().end_lines();
         runtime.metering.end(begun, &store, Hook::Instantiate, started.is_err());
         match started {
-            Ok((lifecycle, commands, rows)) => Ok(Self { store, lifecycle, commands, rows, limits, dead: false }),
+            Ok((lifecycle, commands, rows)) => {
+                Ok(Self { store, lifecycle, commands, rows, limits, answers: Answers::default(), dead: false })
+            }
             Err(e) if e.is::<wasmtime::PoolConcurrencyLimitError>() => Err(Fault::Start(POOL_IS_FULL.into())),
             Err(e) => Err(starting(fault(&store, &e, limits.starting()))),
         }

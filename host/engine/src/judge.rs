@@ -156,7 +156,11 @@ impl SessionJudge {
         grant: Option<&Grant>,
     ) -> Answer {
         let mut inputs = Vec::new();
+        let (facts, phase, pure) = (&statement.facts, command.phase, member.policy.pure && grant.is_none());
         let outcome = self.ask(set, &member.policy, |inner, instance| {
+            if pure && let Some(said) = instance.answers.said(facts, phase) {
+                return Ok(said);
+            }
             let question = Question::command(command, statement);
             let (answer, asked) = match grant {
                 None => (
@@ -173,7 +177,11 @@ impl SessionJudge {
                 ),
             };
             inputs = instance.host().inputs();
-            answer::verdict(answer?, asked)
+            let said = answer::verdict(answer?, asked)?;
+            if pure && !instance.host().apart {
+                instance.answers.keep_said(facts, phase, &said);
+            }
+            Ok(said)
         });
         Answer { inputs, ..self.told(member, outcome) }
     }

@@ -17,6 +17,7 @@ mod judge;
 mod meter;
 mod policy;
 mod rehearsal;
+mod reuse;
 mod rows;
 mod runtime;
 mod spec;

@@ -23,6 +23,7 @@ pub(crate) struct Policy {
     pub(crate) mode: Mode,
     pub(crate) limits: PolicyLimits,
     pub(crate) capabilities: BTreeSet<Capability>,
+    pub(crate) pure: bool,
     pub(crate) pre: InstancePre<Host>,
     pub(crate) hooks: Hooks,
     /// The kinds of command that it wants to check, as it named them.
@@ -54,6 +55,7 @@ impl Policy {
             && self.mode == spec.mode
             && self.limits == spec.limits
             && self.capabilities == spec.capabilities
+            && self.pure == spec.pure
     }
 
     /// Links a compiled component and tries its settings on it. `state` is what a policy of this name kept so far.
@@ -80,6 +82,7 @@ impl Policy {
         let services = Arc::new(Services::new(name.clone(), spec.limits.clone(), state, shared.clone()));
         let mut policy = Self {
             name,
+            pure: spec.pure,
             digest: digest.into(),
             settings: spec.settings,
             mode: spec.mode,

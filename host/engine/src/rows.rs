@@ -38,13 +38,22 @@ impl SessionJudge {
         let session = self.session().clone();
         for (place, member) in chain.iter().enumerate().filter(|(_, m)| m.edits(&session.id)) {
             let policy = &member.policy;
+            let (facts, columns) = (&command.statement.facts, &result.columns);
             let answer = self.ask(&set, policy, |inner, instance| {
+                if policy.pure
+                    && let Some(planned) = instance.answers.planned(facts, columns)
+                {
+                    return Ok(planned);
+                }
                 let question = Question::result(command, result);
                 let plan = instance.edit(&inner.runtime, Hook::Plan, question, 0, |hooks, s| {
                     hooks.call_plan_result(s, handle(), handle(), handle())
                 })?;
-                let actions = actions(plan.rules, &result.columns)?;
-                Ok((actions, plan.max_rows))
+                let planned = (actions(plan.rules, columns)?, plan.max_rows);
+                if policy.pure && !instance.host().apart {
+                    instance.answers.keep_planned(facts, columns, &planned);
+                }
+                Ok(planned)
             });
             let (actions, max_rows) = answer.map_err(|fault| failed(policy, &fault))?;
             for (column, action) in actions {

@@ -22,6 +22,9 @@ pub struct PolicySpec {
     pub capabilities: BTreeSet<Capability>,
     /// How much it may use.
     pub limits: PolicyLimits,
+    /// It promises that its answers depend on nothing but what it reads: it keeps nothing from one question to the next. Its
+    /// answers may be used again.
+    pub pure: bool,
     /// Whether it acts for a part of the sessions only.
     pub canary: Option<Rollout>,
 }

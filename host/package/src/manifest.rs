@@ -60,6 +60,9 @@ pub struct About {
     /// What it is asked about: the interfaces that its component exports.
     #[serde(deserialize_with = "distinct")]
     pub hooks: Vec<Hook>,
+    /// Its promise that its answers depend on nothing but what it reads, so that the gateway may use them again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pure: bool,
     /// The kinds of command that it may register for; without it, `sql` if it has the hooks `commands`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub commands: Option<Vec<String>>,

@@ -36,6 +36,7 @@ pub(crate) fn policy(name: &str, component: &Arc<[u8]>, settings: &str, limits: 
         mode: Mode::Enforce,
         capabilities: Capability::ALL.into(),
         limits,
+        pure: false,
         canary: None,
     }
 }

@@ -98,6 +98,7 @@ impl facts::HostCommand for Host {
     }
 
     fn text(&mut self, _: Resource<facts::Command>, max_bytes: u32) -> Result<String> {
+        self.apart = true;
         let text = &self.command()?.1.text;
         Ok(text[..text.floor_char_boundary(max_bytes as usize)].into())
     }
@@ -117,6 +118,7 @@ impl facts::HostCommand for Host {
     }
 
     fn parameters(&mut self, _: Resource<facts::Command>) -> Result<Vec<facts::Parameter>> {
+        self.apart = true;
         let lent = |p: &verdict::Parameter| facts::Parameter {
             value: p.value.as_ref().map(|bytes| bytes.to_vec()),
             binary: p.binary,
@@ -125,6 +127,7 @@ impl facts::HostCommand for Host {
     }
 
     fn conditions(&mut self, _: Resource<facts::Command>) -> Result<Vec<facts::Column>> {
+        self.apart = true;
         if self.facts()?.is_none() {
             return Ok(Vec::new());
         }
@@ -183,6 +186,7 @@ impl facts::HostSqlStatement for Host {
 
 impl facts::HostResultSet for Host {
     fn id(&mut self, _: Resource<facts::ResultSet>) -> Result<u64> {
+        self.apart = true;
         Ok(self.result()?.id)
     }
 

@@ -38,6 +38,7 @@ impl LogGate {
 
 impl wit::log::Host for Host {
     fn write(&mut self, level: wit::log::Level, message: String) -> wasmtime::Result<()> {
+        self.apart = true;
         let services = &self.services;
         let policy = &*services.policy;
         let (admitted, dropped) = services.log.admit((services.shared.now)(), services.limits.log_lines_per_second);

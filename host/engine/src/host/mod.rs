@@ -70,6 +70,8 @@ pub(crate) struct Host {
     cue: Option<Cue>,
     /// What the guest got from its capabilities since it was asked.
     inputs: Inputs,
+    /// Whether it has been told, or has done, something that another command with the same facts may not bring.
+    pub(crate) apart: bool,
     /// Handles of statements are numbered through all questions, so that a stale one is never taken for another.
     first_statement: u32,
     wasi: Wasi,
@@ -115,7 +117,7 @@ impl Host {
         let memory = Memory { limit: services.limits.memory_bytes as usize, used: 0, refused: false };
         let question = Question::default();
         let (inputs, wasi) = (Inputs::default(), Wasi::default());
-        Self { session, services, memory, question, cue: None, inputs, first_statement: 0, wasi }
+        Self { session, services, memory, question, cue: None, inputs, apart: false, first_statement: 0, wasi }
     }
 
     /// The name of the policy that it serves.
@@ -126,6 +128,7 @@ impl Host {
     /// Sets what the next call is about.
     pub(crate) fn ask(&mut self, question: Question) {
         self.question = question;
+        self.apart = false;
         self.memory.refused = false;
     }
 

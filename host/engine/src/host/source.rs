@@ -119,6 +119,7 @@ impl Host {
     }
 
     fn take_down(&mut self, input: impl FnOnce() -> Input) {
+        self.apart = true;
         if self.question.is_recorded() {
             self.inputs.add(input);
         }

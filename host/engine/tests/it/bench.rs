@@ -97,6 +97,7 @@ pub(crate) fn broken(name: &str, behaviour: &str) -> PolicySpec {
         mode: Mode::Enforce,
         capabilities: Capability::ALL.into(),
         limits: limits(behaviour),
+        pure: false,
         canary: None,
     }
 }

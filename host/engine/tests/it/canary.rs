@@ -75,7 +75,7 @@ fn rows_follow_the_side_of_the_session() {
         let mut judge = bench.engine.judge(&session_of(&id(n)));
         let ruling = judge.ask(&command("select 1"));
         let acts = ruling.explanation[0].mode == Mode::Enforce;
-        assert_eq!(judge.wants(Kind::Sql), Wants { commands: true, rows: acts, conditions: false });
+        assert_eq!(judge.wants(Kind::Sql), Wants { commands: true, rows: acts, conditions: true });
         assert_eq!(judge.edits(&ruling.snapshot), acts);
         assert_eq!(judge.plan(&ruling.snapshot, &command("select 1"), &result()).is_err(), acts);
         seen[usize::from(acts)] += 1;

@@ -10,6 +10,7 @@ mod loading;
 mod meter;
 mod rehearsal;
 mod results;
+mod reuse;
 mod swaps;
 mod verdicts;
 mod wasi;

@@ -134,6 +134,7 @@ fn bound(policy: &Policy, found: Found, watched: &mut BTreeSet<PathBuf>) -> Resu
         capabilities: package.manifest.capabilities.keys().filter_map(|c| c.as_str().parse().ok()).collect(),
         // Cases are about what a policy says. How long it takes depends on what else the machine does just then.
         limits: PolicyLimits { call_ms: CASE_MS, ..limits(&policy.limits) },
+        pure: about.pure,
         canary: None,
     };
     let spec = PolicySpec {
@@ -147,6 +148,7 @@ fn bound(policy: &Policy, found: Found, watched: &mut BTreeSet<PathBuf>) -> Resu
         // Unknown names are reported where the file is checked.
         capabilities: policy.capabilities.iter().filter_map(|name| name.parse().ok()).collect(),
         limits: limits(&policy.limits),
+        pure: about.pure,
         canary: policy.canary.map(|percent| Rollout { percent, replaces: policy.replaces.clone() }),
     };
     Ok(Bound {

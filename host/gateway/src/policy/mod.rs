@@ -118,6 +118,7 @@ fn spec(package: &Package, settings: Option<&Value>) -> anyhow::Result<PolicySpe
         mode: Mode::Enforce,
         capabilities: capabilities.collect::<Result<_, _>>()?,
         limits: PolicyLimits::default(),
+        pure: package.manifest.package.pure,
         canary: None,
     })
 }

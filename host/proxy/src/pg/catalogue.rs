@@ -1,5 +1,6 @@
 //! What the gateway knows of a target's relations: it reads them itself, over a connection of its own.
 
+mod known;
 mod origins;
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,7 @@ use arc_swap::ArcSwap;
 use portcullis_verdict::{ColumnRef, SqlStatement};
 use portcullis_wire::pg::message::Field;
 
+pub(crate) use self::known::Known;
 pub(crate) use self::origins::Labelled;
 use super::upstream::{self, UpstreamError};
 use crate::config::{Limits, PgTarget};

@@ -25,7 +25,7 @@ use portcullis_wire::pg::relay::{
 use portcullis_wire::sql::reason::{self, Setting};
 use tokio::time::Interval;
 
-use super::catalogue::{Catalogue, Labelled, Reading};
+use super::catalogue::{Catalogue, Known, Labelled, Reading};
 use super::end::End;
 use super::facts::Facts;
 use super::prepared::Prepared;
@@ -82,6 +82,7 @@ pub(crate) struct Session {
     cancel_key: Vec<u8>,
     under_way: VecDeque<UnderWay>,
     prepared: Prepared,
+    columns: Known,
     /// A question that waits until commands before it have settled how texts are read.
     postponed: Option<Question>,
     waiting: Option<(Arc<Command>, Waiting)>,
@@ -172,6 +173,7 @@ impl Session {
             cancel_key: upstream.ready.cancel_key,
             under_way: VecDeque::new(),
             prepared: Prepared::default(),
+            columns: Known::default(),
             postponed: None,
             waiting: None,
             thinking: [None, None],
@@ -369,7 +371,7 @@ impl Session {
         let statement = go.rewrite.as_ref().unwrap_or(&command.statement);
         let copy_out = statement.effects().contains(Effects::COPY_OUT);
         let columns = reading.carried_columns(statement, &self.shared.target.column_labels, false);
-        let result = self.result_set(columns);
+        let result = self.result_set(columns.into());
         let masks = |plan: &RowPlan| plan.columns.iter().any(|c| matches!(c, ColumnPlan::Mask(..)));
         match self.pipeline.judge.plan(&go.snapshot, &command, &result) {
             Ok(plan) if copy_out && !plan.passes() => {
@@ -465,7 +467,7 @@ impl Session {
             return self.relay.plan(RowMode::Pass);
         }
         match self.shared.catalogue.knows(&info.shape) {
-            Some(reading) => self.plan_with(&info, &reading),
+            Some(reading) => self.plan_with(info, &reading),
             None => self.think(About::Plan(info)),
         }
     }
@@ -500,7 +502,7 @@ impl Session {
             }
             (About::Carry(command, go), Some(reading)) => self.carry(command, go, &reading),
             (About::Carry(command, _), None) => self.refuse_command(&command, fault()),
-            (About::Plan(info), Some(reading)) => self.plan_with(&info, &reading),
+            (About::Plan(info), Some(reading)) => self.plan_with(info, &reading),
             (About::Plan(_), None) => self.refuse(&fault()),
             (About::Words(sequence), Some(reading)) => self.words(sequence, &reading),
             (About::Words(_), None) => self.relay.words(Words::Withhold),
@@ -516,7 +518,8 @@ impl Session {
         if statement.effects().contains(Effects::TRANSACTION) {
             return self.relay.words(Words::WithholdValues);
         }
-        let result = self.result_set(reading.carried_columns(&statement, &self.shared.target.column_labels, true));
+        let columns = reading.carried_columns(&statement, &self.shared.target.column_labels, true);
+        let result = self.result_set(columns.into());
         let words = match self.pipeline.judge.plan(&snapshot, &command, &result) {
             Ok(plan) if plan.masks_nothing() => Words::Pass,
             // Words that any function may have chosen can hold anything under any code.
@@ -526,18 +529,22 @@ impl Session {
         self.relay.words(words);
     }
 
-    fn result_set(&mut self, columns: Vec<Column>) -> Arc<ResultSet> {
+    fn result_set(&mut self, columns: Arc<[Column]>) -> Arc<ResultSet> {
         self.results += 1;
-        Arc::new(ResultSet { id: self.results, columns: columns.into() })
+        Arc::new(ResultSet { id: self.results, columns })
     }
 
-    fn plan_with(&mut self, info: &ResultInfo, reading: &Reading) {
+    fn plan_with(&mut self, info: ResultInfo, reading: &Arc<Reading>) {
         let Some(at) = self.under_way.iter().position(|u| u.command.sequence == info.sequence) else {
             return self.refuse(&denied("portcullis", "the result belongs to no command"));
         };
         let (command, snapshot) = (self.under_way[at].command.clone(), self.under_way[at].snapshot.clone());
         let statement = &self.under_way[at].statement;
-        let columns = reading.columns(&info.shape, statement, self.altered, &self.shared.target.column_labels);
+        let labels = &self.shared.target.column_labels;
+        let columns = match self.altered {
+            true => reading.columns(&info.shape, statement, true, labels).into(),
+            false => self.columns.of(&info.shape, statement, reading, labels),
+        };
         let result = self.result_set(columns);
         let plan = match self.pipeline.judge.plan(&snapshot, &command, &result) {
             Ok(plan) if plan.passes() => return self.relay.plan(RowMode::Pass),
@@ -660,6 +667,7 @@ impl Session {
         shrink(self.relay.to_server());
         if self.quiet == REST {
             self.pipeline.judge.rest();
+            self.columns = Known::default();
         }
         if over(self.stalled, self.shared.limits.write_stall) {
             return Some(End::Stalled);

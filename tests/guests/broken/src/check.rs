@@ -66,6 +66,10 @@ impl Guest for Policy {
             "review" | "approved-again" | "approved-rewrite" | "approved-deny" => review(terms()),
             "rewrite" => rewrite("select 2"),
             "count" => deny(format!("asked {asked} times")),
+            other if other.starts_with("count-") => {
+                look(&other["count-".len()..], s, c);
+                deny(format!("asked {asked} times"))
+            }
             "trap-second" if asked == 2 => std::process::abort(),
             "trap-second" => deny(format!("asked {asked} times")),
             "trap-thrice" if state::increment("asked", 1, 3600).is_ok_and(|n| n <= 3) => std::process::abort(),
@@ -121,6 +125,23 @@ fn bad_answer(behaviour: &str) -> Option<Verdict> {
         "long-rule" => finds(vec![finding(129, 1)]),
         "long-finding" => finds(vec![finding(1, 1025)]),
         _ => None,
+    }
+}
+
+/// Reads one thing, or does one.
+fn look(at: &str, s: &Session, c: &Command) {
+    match at {
+        "session" => drop((s.id(), s.groups(), s.reason())),
+        "facts" => drop((c.kind(), c.phase(), c.parsed(), c.fingerprint(), c.sql().iter().map(SqlStatement::verb).count())),
+        "crypto" => drop(crypto::hmac_each(&[1], b"a", 8)),
+        "text" => drop(c.text(1)),
+        "parameters" => drop(c.parameters()),
+        "conditions" => drop(c.conditions()),
+        "clock" => _ = clock::now_ms(),
+        "random" => drop(random::bytes(1)),
+        "state" => drop(state::get("n")),
+        "log" => log::write(log::Level::Debug, "asked"),
+        _ => std::process::abort(),
     }
 }
 

@@ -5,6 +5,10 @@ use crate::exports::portcullis::policy::rows::{
 };
 use crate::{Policy, behaviour, error, misbehave};
 
+std::thread_local! {
+    static PLANNED: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
 fn rules(rules: Vec<(u32, Action)>) -> Plan {
     Plan { rules: rules.into_iter().map(|(column, action)| Rule { column, action }).collect(), max_rows: None }
 }
@@ -36,6 +40,14 @@ impl Guest for Policy {
             "plan-mask" => rules(vec![(0, mask("keep-last", &[("count", "4")]))]),
             "plan-max-5" => Plan { max_rows: Some(5), ..rules(vec![]) },
             "plan-max-3" => Plan { max_rows: Some(3), ..rules(vec![]) },
+            "plan-count" | "plan-count-id" => {
+                if behaviour.ends_with("id") {
+                    r.id();
+                }
+                let planned = PLANNED.get() + 1;
+                PLANNED.set(planned);
+                Plan { max_rows: Some(planned), ..rules(vec![]) }
+            }
             "plan-unparsed" => {
                 c.sql();
                 rules(vec![])
