@@ -149,7 +149,7 @@ fn nobody_is_asked_what_they_did_not_ask_for() {
     assert_eq!(wants(&bench), Wants { commands: false, rows: true, conditions: false });
     assert_eq!(bench.judge().ask(&command("select 1")).explanation.len(), 0);
     bench.install(vec![monitor(broken("p", "allow"))]);
-    assert_eq!(wants(&bench), Wants { commands: true, rows: false, conditions: false });
+    assert_eq!(wants(&bench), Wants { commands: true, rows: false, conditions: true });
 }
 
 #[test]
