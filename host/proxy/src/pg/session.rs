@@ -404,6 +404,10 @@ impl Session {
             return self.refuse_command(&command, denied("portcullis", message));
         }
         let (executes, started) = (command.phase == verdict::Phase::Execute, Instant::now());
+        // What is hidden from facts may have read anything, and told it in any way.
+        if edits && statement.effects().contains(Effects::OPAQUE) {
+            self.relay.withhold_asides();
+        }
         let sent = self.relay.answer(answer);
         self.prepared.sent(&statement);
         if executes {
@@ -551,6 +555,9 @@ impl Session {
             Ok(plan) => plan,
             Err(Denial { policy, message }) => return self.refuse(&denied(&policy, &message)),
         };
+        if !plan.masks_nothing() {
+            self.relay.withhold_asides();
+        }
         self.under_way[at].is_masked_by(&plan);
         match Editor::new(command, snapshot, result, plan, (&info.shape, info.passed), &self.shared.hash_key) {
             Ok(editor) => {

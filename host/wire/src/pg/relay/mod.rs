@@ -239,6 +239,8 @@ pub struct Relay {
     guards_words: bool,
     /// Whether the words of the error or notice at the front may pass, once that has been asked.
     words: Option<Heard>,
+    /// What the server says beside its replies may hold what is hidden in results.
+    withholds_asides: bool,
     /// A notice that waits for the end of a streaming message.
     notices: Vec<u8>,
     /// Commands that ended without a reply of their own.
@@ -344,6 +346,7 @@ impl Relay {
             unsettled: false,
             guards_words: false,
             words: None,
+            withholds_asides: false,
             notices: Vec::new(),
             skipped: VecDeque::new(),
             to_client: Vec::new(),
@@ -500,6 +503,12 @@ impl Relay {
         if !simple && !self.pending.iter().any(|p| matches!(p, Pending::Sync)) {
             self.client.skip_to_sync();
         }
+    }
+
+    /// From now on what the server says beside its replies passes without what a statement can have put there: the payloads of notifications
+    /// and the application's name.
+    pub fn withhold_asides(&mut self) {
+        self.withholds_asides = true;
     }
 
     /// A cancel request for what the server does now is under way (true), or has been taken or given up (false). In between

@@ -168,12 +168,26 @@ impl Relay {
 
     fn reply(&mut self, frame: Frame<'_>) -> Result<Taken, WireError> {
         match frame.tag {
+            b'A' if self.withholds_asides => {
+                let mut fields = Fields::new(frame.tag, frame.body);
+                let (process, channel) = (fields.bytes(4)?, fields.cstr()?);
+                put(&mut self.to_client, frame.tag, |b| {
+                    b.extend_from_slice(process);
+                    put_cstr(b, channel);
+                    put_cstr(b, b"");
+                });
+                Ok(Taken::Swallowed)
+            }
             b'A' | b'N' => Ok(Taken::Passed),
             b'S' => {
                 let mut fields = Fields::new(frame.tag, frame.body);
                 let (name, value) = (fields.str()?.to_owned(), fields.str()?.to_owned());
                 // A parameter is no part of the batch: it passes even after a refusal.
-                self.to_client.extend_from_slice(frame.raw);
+                if self.withholds_asides && name == "application_name" {
+                    put(&mut self.to_client, frame.tag, |b| [name.as_bytes(), b""].into_iter().for_each(|text| put_cstr(b, text)));
+                } else {
+                    self.to_client.extend_from_slice(frame.raw);
+                }
                 Ok(Taken::Event(Event::Parameter { name, value }))
             }
             b'E' => self.error(frame),

@@ -239,6 +239,36 @@ fn ran(rig: &Rig, text: &str) -> bool {
 }
 
 #[test]
+fn what_is_said_beside_replies_can_be_withheld() {
+    let aside = |tag: u8, parts: &[&[u8]]| {
+        let mut frame = vec![];
+        put(&mut frame, tag, |b| parts.iter().for_each(|part| b.extend_from_slice(part)));
+        frame
+    };
+    let said = [
+        aside(b'A', &[&7u32.to_be_bytes(), b"news\0", b"123-45-6789\0"]),
+        aside(b'S', &[b"application_name\0", b"123-45-6789\0"]),
+        aside(b'S', &[b"TimeZone\0", b"UTC\0"]),
+    ]
+    .concat();
+    for withheld in [false, true] {
+        let mut rig = Rig::new(OPEN);
+        if withheld {
+            rig.relay.withhold_asides();
+        }
+        rig.from_server.extend_from_slice(&said);
+        rig.advance();
+        let expected = [
+            aside(b'A', &[&7u32.to_be_bytes(), b"news\0\0"]),
+            aside(b'S', &[b"application_name\0\0"]),
+            aside(b'S', &[b"TimeZone\0", b"UTC\0"]),
+        ]
+        .concat();
+        assert_eq!(*rig.relay.to_client(), if withheld { expected } else { said.clone() });
+    }
+}
+
+#[test]
 fn a_denied_query_gets_its_error_and_the_session_goes_on() {
     let policy = Policy { denied: &["select 2"], ..OPEN };
     let rig = always(policy, &[query("select 2"), query("select 1")], "E42501 ZI T D C ZI");
