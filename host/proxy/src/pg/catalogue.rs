@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use portcullis_verdict::{ColumnRef, SqlStatement};
+use portcullis_wire::pg::connect::ConnectError;
 use portcullis_wire::pg::message::Field;
 
 pub(crate) use self::known::Known;
@@ -33,6 +34,15 @@ const COLUMNS: &str = "select c.oid, n.nspname, c.relname, a.attnum, a.attname f
      where c.relkind in ('r','v','m','f','p') and a.attnum <> 0 and not a.attisdropped";
 /// Which partitions and children belong to which relations.
 const PARENTS: &str = "select inhrelid, inhparent from pg_catalog.pg_inherits";
+/// From which columns of its own relation each generated column is made.
+const GENERATED: &str = "select distinct a.attrelid, a.attnum, d.refobjsubid from pg_catalog.pg_attribute a \
+     join pg_catalog.pg_depend d on d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass \
+       and d.refobjid = a.attrelid and d.refobjsubid not in (0, a.attnum) \
+     left join pg_catalog.pg_attrdef f on f.adrelid = a.attrelid and f.adnum = a.attnum \
+     where a.attgenerated <> '' and (d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass and d.objid = a.attrelid \
+       and d.objsubid = a.attnum or d.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass and d.objid = f.oid)";
+/// The code for a column that does not exist: the server is older than generated columns.
+const UNDEFINED_COLUMN: &str = "42703";
 /// The definitions of views, with every relation that they name under its schema, since the search path holds none.
 const DEFINITIONS: &str = "select c.oid, pg_catalog.pg_get_viewdef(c.oid) from pg_catalog.pg_class c \
      join pg_catalog.pg_namespace n on n.oid = c.relnamespace \
@@ -85,6 +95,8 @@ struct Relation {
     parents: Vec<u32>,
     /// The columns of its partitions and children that have labels, also of those further down.
     labelled_children: Vec<(u32, String)>,
+    /// Generated columns, each with a column that it is made from.
+    generated: Vec<(i16, i16)>,
     view: Option<View>,
 }
 
@@ -175,6 +187,16 @@ impl Catalogue {
             reading.relations.get_mut(&child).into_iter().for_each(|relation| relation.parents.push(parent));
         }
         reading.tell_parents(&self.target.column_labels);
+        let generated = match upstream::query(&mut upstream, GENERATED).await {
+            Err(UpstreamError::Login(ConnectError::Refused { code, .. })) if code == UNDEFINED_COLUMN => Vec::new(),
+            generated => generated?,
+        };
+        for row in generated {
+            let numbers: Vec<i64> = row.iter().flatten().filter_map(|v| v.parse().ok()).collect();
+            let [relation, column, source] = numbers[..] else { continue };
+            let relation = u32::try_from(relation).ok().and_then(|oid| reading.relations.get_mut(&oid));
+            relation.into_iter().for_each(|relation| relation.generated.push((column as i16, source as i16)));
+        }
         let functions = upstream::query(&mut upstream, FUNCTIONS).await?;
         reading.functions = functions.into_iter().flatten().flatten().collect();
         for row in upstream::query(&mut upstream, TYPES).await? {

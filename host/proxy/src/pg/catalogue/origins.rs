@@ -279,6 +279,10 @@ impl Reading {
             return true;
         }
         self.add_kin(relation, name, found);
+        let mut sources = relation.generated.iter().filter(|(made, _)| *made == number);
+        if !sources.all(|(_, source)| self.add_origins(table, *source, found, depth + 1)) {
+            return false;
+        }
         relation.view.as_ref().is_none_or(|view| self.add_view(view, relation, number, found, depth))
     }
 

@@ -39,6 +39,7 @@ fn reading() -> Reading {
         (LOOP, relation("public", "loop", &["x"], &[(LOOP, 1)])),
         (BOTH, Relation { view: Some(defined), ..relation("public", "listing", &["id", "shout", "address"], &[]) }),
         (10, relation("public", "sales", &["id", "iban"], &[])),
+        (11, Relation { generated: vec![(2, 1)], ..relation("public", "cards", &["number", "last4"], &[]) }),
         (YEAR, part("sales_2026", 10)),
         (LEAF, part("sales_2026_11", YEAR)),
     ]);
@@ -110,6 +111,8 @@ fn columns_of_relations_have_the_origins_of_the_catalogue() {
         (BOTH, 1, "public.listing.id public.users.id computed [key]"),
         (BOTH, 2, "public.listing.shout public.users.email computed [contact pii]"),
         (BOTH, 3, "public.contacts.address public.listing.address public.users.email computed [contact pii]"),
+        // A generated column is made of others.
+        (11, 2, "public.cards.last4 public.cards.number computed []"),
         // Rows of a partition are its parents', and the other way round where there are labels.
         (10, 2, "public.sales.iban public.sales_2026_11.iban computed [money]"),
         (YEAR, 2, "public.sales.iban public.sales_2026.iban public.sales_2026_11.iban computed [money]"),

@@ -184,7 +184,9 @@ impl Relay {
                 let (name, value) = (fields.str()?.to_owned(), fields.str()?.to_owned());
                 // A parameter is no part of the batch: it passes even after a refusal.
                 if self.withholds_asides && name == "application_name" {
-                    put(&mut self.to_client, frame.tag, |b| [name.as_bytes(), b""].into_iter().for_each(|text| put_cstr(b, text)));
+                    put(&mut self.to_client, frame.tag, |b| {
+                        [name.as_bytes(), b""].into_iter().for_each(|text| put_cstr(b, text))
+                    });
                 } else {
                     self.to_client.extend_from_slice(frame.raw);
                 }
