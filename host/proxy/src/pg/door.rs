@@ -13,7 +13,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::catalogue::Catalogue;
 use super::startup::Wish;
-use crate::config::{PgListener, PgTarget, User};
+use crate::config::{PgListener, PgTarget, Quota, User};
 use crate::io::{Stream, prepare};
 use crate::proxy::{Gate, State, random};
 
@@ -43,6 +43,7 @@ pub(super) struct Known {
     pub(super) target: Arc<PgTarget>,
     pub(super) wish: Wish,
     pub(super) catalogue: Arc<Catalogue>,
+    pub(super) quota: Option<Quota>,
 }
 
 /// A connection on which nobody is known yet.
@@ -106,6 +107,7 @@ impl Door {
         gate: &Gate,
         state: &State,
         listener: &PgListener,
+        has_place: bool,
     ) -> Result<Known, NoSession> {
         let mut claimed: Option<Option<User>> = None;
         loop {
@@ -127,6 +129,9 @@ impl Door {
                 Progress::Startup(startup) => {
                     // Kept first: a refusal is logged and recorded under the name that was claimed.
                     let wish = self.wish.insert(Wish::of(&startup).map_err(NoSession::Refused)?);
+                    if !has_place {
+                        return Err(NoSession::Refused(full()));
+                    }
                     if listener.require_tls && matches!(self.stream, Stream::Plain(_)) {
                         let fault = Fault::fatal("28000", "this gateway takes only encrypted connections");
                         return Err(NoSession::Refused(fault.with_hint("connect with sslmode=require or stronger")));
@@ -173,6 +178,11 @@ fn proves(stream: &Stream, user: &User) -> bool {
     first == Some(expected) && second.is_none()
 }
 
+/// There are as many connections as there may be.
+pub(crate) fn full() -> Fault {
+    Fault::fatal("53300", "too many connections for the gateway: limits.connections is reached")
+}
+
 fn nonce() -> String {
     random::<24>().iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -190,5 +200,6 @@ fn known(state: &State, wish: &Wish, user: Option<&User>, credential: Credential
         .with_hint("the database name chooses the target"));
     };
     let principal = Principal { name: wish.user.clone(), groups: user.groups.clone(), credential };
-    Ok(Known { principal, target: target.clone(), wish: wish.clone(), catalogue: catalogue.clone() })
+    let (target, catalogue, quota) = (target.clone(), catalogue.clone(), user.quota.clone());
+    Ok(Known { principal, target, wish: wish.clone(), catalogue, quota })
 }
