@@ -13,8 +13,8 @@ use tokio_rustls::TlsAcceptor;
 
 use super::catalogue::Catalogue;
 use super::startup::Wish;
-use crate::config::{PgListener, PgTarget, Quota, User};
-use crate::io::{Stream, prepare};
+use crate::config::{Limits, PgListener, PgTarget, Quota, User};
+use crate::io::{Stream, bear_with, prepare};
 use crate::proxy::{Gate, State, random};
 
 /// Why a connection did not become a session.
@@ -58,9 +58,10 @@ pub(super) struct Door {
 
 /// A client of PostgreSQL 17 and later may start TLS at once; then it must name the protocol (ALPN, RFC 7301), so that no other
 /// protocol's client can be lured here.
-pub(super) async fn accept(tcp: TcpStream, listener: &PgListener) -> std::io::Result<Door> {
+pub(super) async fn accept(tcp: TcpStream, listener: &PgListener, limits: &Limits) -> std::io::Result<Door> {
     const TLS_HANDSHAKE: u8 = 22;
     prepare(&tcp)?;
+    bear_with(&tcp, limits.write_stall);
     let mut first = [0];
     let direct = tcp.peek(&mut first).await? == 1 && first[0] == TLS_HANDSHAKE;
     let (stream, tls) = match &listener.tls {

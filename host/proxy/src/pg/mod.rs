@@ -68,7 +68,7 @@ async fn enter(
     listener: &PgListener,
     has_place: bool,
 ) -> Option<(Door, Known)> {
-    let mut door = match accept(tcp, listener).await {
+    let mut door = match accept(tcp, listener, &state.config.limits).await {
         Ok(door) => door,
         Err(error) => {
             tracing::debug!(%peer, %error, "a connection ended before the login");
