@@ -5,10 +5,14 @@ use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
 use anyhow::ensure;
-use portcullis_tests::gateway::{Gateway, USER_PASSWORD};
+use portcullis_tests::gateway::Gateway;
+use portcullis_tests::place::Scratch;
+use portcullis_tests::postgres::ROLE;
 use portcullis_tests::process::until;
 
-use crate::support::{guarded, shop};
+use crate::evidence::json;
+use crate::support::{Authority, guarded, shop, write_private};
+use crate::vandals::{Place, Trace, trusting, vanish, ways};
 
 fn dial(gateway: &Gateway) -> TcpStream {
     let stream = TcpStream::connect(("127.0.0.1", gateway.port)).unwrap();
@@ -97,32 +101,40 @@ fn whoever_stalls_in_the_login_is_shown_out() {
 }
 
 #[test]
-fn whoever_leaves_takes_the_servers_session_along() {
-    let postgres = shop();
-    let gateway = Gateway::start(guarded(&postgres)).unwrap();
+fn whoever_vanishes_takes_everything_along() {
+    let (postgres, authority, scratch) = (shop(), Authority::new(), Scratch::new("vanish").unwrap());
+    let (certificate, key) = authority.issue("localhost", true);
+    write_private(&scratch, "server.crt", &certificate);
+    write_private(&scratch, "server.key", &key);
+    postgres.sql("shop", &format!("create table marks (mark text); alter table marks owner to {ROLE}")).unwrap();
+    let mut options = guarded(&postgres);
+    options.listener =
+        "[postgres.tls]\ncertificate = \"server.crt\"\nkey = \"file:server.key\"\nrequired = false\n".into();
+    options.more = format!(
+        "[[target]]\nname = \"plain\"\nhost = \"127.0.0.1\"\nport = {}\ndatabase = \"shop\"\nuser = \"{ROLE}\"\n\
+         password = \"env:UPSTREAM_PASSWORD\"\ntls = \"disable\"\n[limits]\nlogin_ms = 3000\nidle_s = 2\nwrite_stall_s = 2\n",
+        postgres.port
+    );
+    let gateway = Gateway::start_in(scratch, options).unwrap();
+    let place = Place { gateway: gateway.port, server: postgres.port, tls: trusting(&authority) };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    for script in [
-        "select pg_sleep(600)",
-        "begin; select 1",
-        "select n, repeat('x', 1000) from generate_series(1, 90000) n",
-        "copy orders from stdin",
-        "create table held_by_nobody (id integer)",
-    ] {
-        let config = format!("host=127.0.0.1 port={} user=alice dbname=shop password={USER_PASSWORD}", gateway.port);
-        runtime.block_on(async {
-            let (client, connection) = tokio_postgres::connect(&config, tokio_postgres::NoTls).await.unwrap();
-            let connection = tokio::spawn(connection);
-            let busy = client.simple_query(script);
-            // Whatever state this reaches, the connection is cut in it.
-            let _ = tokio::time::timeout(Duration::from_millis(200), busy).await;
-            connection.abort();
-        });
-    }
-    until("the server has no session left", Duration::from_secs(30), || {
-        let count = postgres.sql("shop", "select count(*) from pg_stat_activity where usename = 'portcullis' and application_name <> 'portcullis catalogue'")?;
-        ensure!(count == "0", "{count}");
+    let silent: Vec<Trace> = ways()
+        .map(|(state, cut)| {
+            let vanished = runtime.block_on(vanish(&place, state, cut));
+            vanished.unwrap_or_else(|error| panic!("{state:?} {cut:?}: {error:#}"))
+        })
+        .collect();
+    until("nothing is left of anybody", Duration::from_secs(30), || {
+        let live = json(&gateway, &["sessions", "list"])?;
+        ensure!(live.is_empty(), "{live:?}");
+        let count = postgres.sql("shop", "select count(*) from pg_stat_activity where usename = 'portcullis'")?;
+        ensure!(count == "0", "the server has {count} sessions");
+        let open = json(&gateway, &["approvals", "list"])?;
+        ensure!(open.is_empty(), "{open:?}");
         Ok(())
     })
     .unwrap();
+    drop(silent);
+    assert_eq!(postgres.sql("shop", "select count(*) from marks").unwrap(), "0");
     still_serves(&gateway);
 }

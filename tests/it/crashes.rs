@@ -16,25 +16,13 @@ use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 
 use crate::evidence::{PATIENCE, connect, event, key, texts, verify};
+use crate::support::Random;
 
 const ROUNDS: usize = 240;
 const CLIENTS: usize = 3;
 
 /// Between two looks at the store as a crash has left it.
 const LOOK: usize = 20;
-
-/// SplitMix64: each round is another one, and the same in every run.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % bound
-    }
-}
 
 /// Whether commands of a round wait until they are recorded.
 fn is_strict(round: usize) -> bool {

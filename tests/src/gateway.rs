@@ -36,6 +36,8 @@ pub struct Options {
     pub policies: String,
     /// More keys of `[postgres]`, and its subtables.
     pub listener: String,
+    /// More keys of the user alice.
+    pub alice: String,
     /// Keys of the target that protect its connection.
     pub protection: String,
     /// More keys of the target.
@@ -58,6 +60,7 @@ impl Options {
             chain: vec![],
             policies: String::new(),
             listener: String::new(),
+            alice: String::new(),
             protection: "tls = \"disable\"\n".into(),
             target: String::new(),
             admin: String::new(),
@@ -289,7 +292,8 @@ fn config(options: &Options, port: u16, admin: u16, binary: &Path) -> Result<Str
         } else {
             String::new()
         };
-        write!(users, "[[user]]\nname = \"{name}\"\ngroups = [{groups}]\nscram = \"{verifier}\"\n{certificate}")?;
+        let own = if name == "alice" { options.alice.as_str() } else { "" };
+        write!(users, "[[user]]\nname = \"{name}\"\ngroups = [{groups}]\nscram = \"{verifier}\"\n{certificate}{own}")?;
     }
     let mut tokens = String::new();
     for (name, groups, role, _) in TOKENS {

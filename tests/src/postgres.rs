@@ -27,13 +27,33 @@ pub struct Options {
     pub tls: Option<(String, String)>,
     /// The most connections that it takes.
     pub connections: u32,
+    /// More lines of its configuration.
+    pub config: &'static str,
     /// SQL that is run as the superuser in the database `shop`.
     pub setup: String,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { port: None, method: "scram-sha-256", tls: None, connections: 200, setup: String::new() }
+        Self { port: None, method: "scram-sha-256", tls: None, connections: 200, config: "", setup: String::new() }
+    }
+}
+
+/// How a server is stopped.
+#[derive(Clone, Copy, Debug)]
+pub enum Stop {
+    /// Its sessions are told, and what they do is rolled back.
+    Fast,
+    /// At once, as if it had crashed: it recovers when it starts.
+    Immediate,
+}
+
+impl Stop {
+    fn signal(self) -> &'static str {
+        match self {
+            Self::Fast => "INT",
+            Self::Immediate => "QUIT",
+        }
     }
 }
 
@@ -76,25 +96,38 @@ impl Postgres {
             .args(["-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8", "-N", "-D"])
             .arg(&data))?;
         postgres.configure(options)?;
-        let log = fs::File::create(postgres.scratch.path().join("log"))?;
-        let mut server = postgres.program("postgres");
-        server.arg("-D").arg(&data).stdout(Stdio::null()).stderr(log);
-        // SIGINT is the server's fast shutdown.
-        let mut running = Running::start(&mut server, "INT")?;
-        let serves = until("the server starts", Duration::from_secs(60), || {
-            if running.has_ended() {
-                return Ok(false);
-            }
-            postgres.sql("postgres", "select 1").map(|_| true)
-        })?;
-        ensure!(serves, "the server ended:\n{}", postgres.log()?);
-        postgres.server = Some(running);
+        postgres.launch()?;
         postgres.sql("postgres", &format!("create role {ROLE} login password '{PASSWORD}'"))?;
         postgres.sql("postgres", &format!("create database shop owner {ROLE}"))?;
         if !options.setup.is_empty() {
             postgres.sql("shop", &options.setup)?;
         }
         Ok(postgres)
+    }
+
+    fn launch(&mut self) -> Result<()> {
+        let log = fs::File::options().create(true).append(true).open(self.scratch.path().join("log"))?;
+        let mut server = self.program("postgres");
+        server.arg("-D").arg(self.data()).stdout(Stdio::null()).stderr(log);
+        let mut running = Running::start(&mut server, Stop::Fast.signal())?;
+        let serves = until("the server starts", Duration::from_secs(60), || {
+            if running.has_ended() {
+                return Ok(false);
+            }
+            self.sql("postgres", "select 1").map(|_| true)
+        })?;
+        ensure!(serves, "the server ended:\n{}", self.log()?);
+        self.server = Some(running);
+        Ok(())
+    }
+
+    /// Stops it like this, and starts it again.
+    pub fn restart(&mut self, how: Stop) -> Result<()> {
+        if let Some(mut server) = self.server.take() {
+            server.signal(how.signal())?;
+            server.wait()?;
+        }
+        self.launch()
     }
 
     fn data(&self) -> PathBuf {
@@ -122,6 +155,7 @@ impl Postgres {
              max_connections = {}\npassword_encryption = '{stored}'\n",
             self.port, options.connections
         );
+        config += options.config;
         if let Some((certificate, key)) = &options.tls {
             config += "ssl = on\n";
             self.write("server.crt", certificate)?;

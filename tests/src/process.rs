@@ -50,6 +50,19 @@ impl Running {
         !matches!(self.child.try_wait(), Ok(None))
     }
 
+    /// Waits until it has ended by itself.
+    pub fn wait(&mut self) -> Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !self.has_ended() {
+            if Instant::now() > deadline {
+                self.kill()?;
+                bail!("process {} did not end within 30 s", self.id());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+
     /// Kills it and waits until it is gone.
     pub fn kill(&mut self) -> Result<()> {
         self.child.kill()?;
@@ -62,16 +75,7 @@ impl Running {
         if !self.has_ended() {
             self.signal(self.signal)?;
         }
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while !self.has_ended() {
-            if Instant::now() > deadline {
-                self.child.kill()?;
-                self.child.wait()?;
-                bail!("process {} did not stop within 30 s of {}", self.id(), self.signal);
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        Ok(())
+        self.wait().with_context(|| format!("it was sent {}", self.signal))
     }
 }
 

@@ -41,6 +41,17 @@ pub struct User {
     pub certificate_cn: Option<String>,
     /// The targets that the user may open; `None` for all.
     pub targets: Option<Vec<String>>,
+    /// How many sessions the user may have, over all targets; `None` for any number.
+    pub quota: Option<Quota>,
+}
+
+/// How many sessions a user may have open at a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quota {
+    /// The most.
+    pub max_sessions: usize,
+    /// The group that says so for each of its members; `None` where it is said of the user.
+    pub group: Option<String>,
 }
 
 /// A PostgreSQL server behind the gateway.

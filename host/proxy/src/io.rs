@@ -17,6 +17,14 @@ pub(crate) fn prepare(tcp: &TcpStream) -> io::Result<()> {
     SockRef::from(tcp).set_tcp_keepalive(&keepalive)
 }
 
+/// Sets what a client's connection has beside: whoever takes nothing for so long of what the system holds for them is given up, as they are
+/// for what the session holds. Otherwise the system would try for a quarter of an hour to reach one who is gone.
+pub(crate) fn bear_with(client: &TcpStream, stall: Duration) {
+    // Without it the connection still works.
+    #[cfg(target_os = "linux")]
+    let _ = SockRef::from(client).set_tcp_user_timeout(Some(stall));
+}
+
 /// A connection to a client or a server.
 pub(crate) enum Stream {
     Plain(TcpStream),

@@ -12,7 +12,7 @@ mod workers;
 
 use std::sync::Arc;
 
-pub use config::{Config, Limits, PgListener, PgTarget, UpstreamTls, User};
+pub use config::{Config, Limits, PgListener, PgTarget, Quota, UpstreamTls, User};
 pub use proxy::{Parts, Proxy, ProxyError};
 
 /// Reads the facts of an SQL text as a session would, for tools that ask policies without a session.

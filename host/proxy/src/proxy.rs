@@ -9,7 +9,6 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use portcullis_verdict::mask::HashKey;
 use portcullis_verdict::{Approvals, AuditSink, Decide, Recorders, SessionControl, Stats};
-use portcullis_wire::pg::message::Fault;
 use portcullis_wire::pg::scram::Verifier;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::AsyncWriteExt;
@@ -20,6 +19,10 @@ use crate::config::{Config, PgListener, PgTarget, User};
 use crate::pg::{self, Catalogue, Facts};
 use crate::registry::{Control, Registry};
 use crate::workers::Workers;
+
+/// Connections beyond the limit that may go as far as to say who they are, so that a cancel request acts and a refusal reaches its client
+/// also behind TLS.
+const SPARE: usize = 32;
 
 /// The traits that the proxy drives, and what it shares with others.
 pub struct Parts {
@@ -96,6 +99,8 @@ pub struct Proxy {
     listeners: Vec<(TcpListener, PgListener)>,
     addresses: Vec<SocketAddr>,
     connections: Arc<Semaphore>,
+    /// For those who come when all of these are taken.
+    spare: Arc<Semaphore>,
     workers: Workers,
 }
 
@@ -119,7 +124,8 @@ impl Proxy {
             state: ArcSwap::from_pointee(State::new(config, None)),
         };
         let workers = Workers::start().map_err(ProxyError::Workers)?;
-        Ok(Arc::new(Self { gate: Arc::new(gate), listeners: bound, addresses, connections, workers }))
+        let (gate, spare) = (Arc::new(gate), Arc::new(Semaphore::new(SPARE)));
+        Ok(Arc::new(Self { gate, listeners: bound, addresses, connections, spare, workers }))
     }
 
     /// Where it listens, in the order of the listeners.
@@ -187,13 +193,18 @@ impl Proxy {
                     continue;
                 }
             };
-            let Ok(place) = self.connections.clone().try_acquire_owned() else {
+            let place = self.connections.clone().try_acquire_owned();
+            let has_place = place.is_ok();
+            let Ok(place) = place.or_else(|_| self.spare.clone().try_acquire_owned()) else {
+                Stats::bump(&self.gate.parts.stats.logins_refused);
                 turn_away(tcp);
                 continue;
             };
             // The worker's own runtime has to watch the connection, not this one.
             match tcp.into_std() {
-                Ok(tcp) => self.workers.spawn(serve(self.gate.clone(), tcp, peer, listener.clone(), place)),
+                Ok(tcp) => {
+                    self.workers.spawn(serve(self.gate.clone(), tcp, peer, listener.clone(), (place, has_place)))
+                }
                 Err(error) => tracing::error!(%error, "a connection cannot be handed to a worker"),
             }
         }
@@ -205,20 +216,21 @@ async fn serve(
     tcp: std::net::TcpStream,
     peer: SocketAddr,
     listener: PgListener,
-    place: OwnedSemaphorePermit,
+    (place, has_place): (OwnedSemaphorePermit, bool),
 ) {
     match TcpStream::from_std(tcp) {
-        Ok(tcp) => pg::serve(gate, tcp, peer, listener).await,
+        Ok(tcp) => pg::serve(gate, tcp, peer, listener, has_place).await,
         Err(error) => tracing::error!(%error, "a connection cannot be watched"),
     }
     drop(place);
 }
 
-/// The message is short enough for any socket buffer, so nothing waits for it.
+/// Who asks for TLS first may not understand it, but nobody waits for what they ask. The message is short enough for any socket buffer, so nothing
+/// waits for that either.
 fn turn_away(mut tcp: TcpStream) {
     tracing::warn!("a connection is refused since the limit of connections is reached");
     let mut message = Vec::new();
-    Fault::fatal("53300", "the gateway has as many connections as it may have").put(&mut message);
+    pg::full().put(&mut message);
     tokio::spawn(async move { tokio::time::timeout(Duration::from_secs(1), tcp.write_all(&message)).await });
 }
 

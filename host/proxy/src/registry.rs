@@ -1,4 +1,7 @@
-//! The sessions that are open now: who they are, how to end them, and which cancel keys are theirs.
+//! The sessions that are open now: who they are, whether there may be one more, how to end them, and which cancel keys are theirs.
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
@@ -12,6 +15,8 @@ use portcullis_verdict::{LiveSession, RecordLevel, Session, SessionControl, Time
 use portcullis_wire::pg::message::Fault;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc};
+
+use crate::config::{PgTarget, Quota};
 
 /// Entries that wait for the slowest watcher of a session; more are lost to it.
 const WATCHED: usize = 256;
@@ -39,6 +44,8 @@ pub(crate) struct Registry {
 struct Inner {
     sessions: BTreeMap<Arc<str>, Entry>,
     keys: HashMap<Vec<u8>, Arc<str>>,
+    /// How many sessions are open of each principal and to each target; of whom none is, nothing is kept.
+    per_principal: HashMap<String, usize>,
     per_target: HashMap<String, usize>,
     /// The gateway stops: nobody joins any more.
     draining: bool,
@@ -86,10 +93,40 @@ impl Drop for Place {
         let mut inner = self.registry.lock();
         if let Some(entry) = inner.sessions.remove(&self.id) {
             inner.keys.remove(&entry.key);
-            let target = &entry.session.target.name;
-            if let Some(count) = inner.per_target.get_mut(target) {
-                *count -= 1;
-            }
+            uncount(&mut inner.per_principal, &entry.session.principal.name);
+            uncount(&mut inner.per_target, &entry.session.target.name);
+        }
+    }
+}
+
+impl Inner {
+    /// Whether one more session keeps within every limit; under the lock that it is added under. How many sessions others have is not told.
+    fn has_room(&self, session: &Session, max_sessions: usize, quota: Option<&Quota>) -> Result<(), Fault> {
+        let (principal, target) = (&session.principal.name, &session.target.name);
+        let count = |counts: &HashMap<String, usize>, name: &String| counts.get(name).copied().unwrap_or_default();
+        if let Some(Quota { max_sessions, group }) = quota
+            && count(&self.per_principal, principal) >= *max_sessions
+        {
+            let limit = match group {
+                Some(group) => format!("group \"{group}\" is {max_sessions} for each member"),
+                None => format!("user \"{principal}\" is {max_sessions}"),
+            };
+            let message = format!("too many connections for user \"{principal}\": max_sessions of {limit}");
+            return Err(Fault::fatal("53300", message));
+        }
+        if count(&self.per_target, target) >= max_sessions {
+            let message = format!("too many connections for target \"{target}\": its max_sessions is reached");
+            return Err(Fault::fatal("53300", message));
+        }
+        Ok(())
+    }
+}
+
+fn uncount(counts: &mut HashMap<String, usize>, name: &str) {
+    if let Some(count) = counts.get_mut(name) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(name);
         }
     }
 }
@@ -99,13 +136,13 @@ impl Registry {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a session with its cancel key, to a target that is recorded at this level and takes at most `max`. The error says why not.
+    /// Adds a session with its cancel key, if its principal and its target may have one more. The error says why not.
     pub(crate) fn join(
         self: &Arc<Self>,
         session: &Arc<Session>,
         key: Vec<u8>,
-        record: RecordLevel,
-        max: usize,
+        target: &PgTarget,
+        quota: Option<&Quota>,
     ) -> Result<Place, Fault> {
         let (sender, control) = mpsc::unbounded_channel();
         let cancelling = Arc::new(AtomicBool::new(false));
@@ -114,18 +151,16 @@ impl Registry {
         if inner.draining {
             return Err(Fault::fatal("57P01", "the gateway is shutting down"));
         }
-        let count = inner.per_target.entry(session.target.name.clone()).or_default();
-        if *count >= max {
-            return Err(Fault::fatal("53300", "the target has as many sessions as it may have"));
-        }
-        *count += 1;
+        inner.has_room(session, target.max_sessions, quota)?;
+        *inner.per_principal.entry(session.principal.name.clone()).or_default() += 1;
+        *inner.per_target.entry(session.target.name.clone()).or_default() += 1;
         inner.keys.insert(key.clone(), session.id.clone());
         let entry = Entry {
             session: session.clone(),
             opened_ms: now_ms(),
             commands: commands.clone(),
             control: sender,
-            level: if record == RecordLevel::Results { record } else { RecordLevel::Commands },
+            level: if target.record == RecordLevel::Results { target.record } else { RecordLevel::Commands },
             watchers: None,
             cancelling: cancelling.clone(),
             key,

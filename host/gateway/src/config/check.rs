@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use portcullis_engine::Capability;
 
 use super::model::{
-    Admin, Approvals, File, Policy, PolicyMode, Postgres, Record, Target, TargetTls, Token, User, Webhook,
+    Admin, Approvals, File, Group, Policy, PolicyMode, Postgres, Record, Target, TargetTls, Token, User, Webhook,
 };
 use super::problem::{Report, Step, at, nearest};
 use crate::address::{Address, is_this_machine};
@@ -15,6 +15,7 @@ use crate::password::Verifier;
 /// Reports everything that is wrong in the file by itself; no other file is read.
 pub(crate) fn check(file: &File, report: &mut Report) {
     names(report, &["user"], file.users.iter().map(|user| user.name.as_str()));
+    names(report, &["group"], file.groups.iter().map(|group| group.name.as_str()));
     names(report, &["target"], file.targets.iter().map(|target| target.name.as_str()));
     names(report, &["policy"], file.policies.iter().map(|policy| policy.name.as_str()));
     names(report, &["audit", "sink"], file.audit.sinks.iter().map(|sink| sink.name.as_str()));
@@ -32,6 +33,9 @@ pub(crate) fn check(file: &File, report: &mut Report) {
     }
     for (i, item) in file.users.iter().enumerate() {
         user(i, item, file, report);
+    }
+    for (i, item) in file.groups.iter().enumerate() {
+        group(i, item, file, report);
     }
     for (i, item) in file.targets.iter().enumerate() {
         target(i, item, file, report);
@@ -145,8 +149,24 @@ fn user(i: usize, user: &User, file: &File, report: &mut Report) {
             "name the certificate's common name",
         );
     }
+    if user.max_sessions == Some(0) {
+        let hint = "allow at least 1; who may not connect is in no [[user]]";
+        report.error(at!["user", i, "max_sessions"], "no session could open", hint);
+    }
     let known: Vec<&str> = file.targets.iter().map(|target| target.name.as_str()).collect();
     exist(report, ("user", i, "targets"), user.targets.as_deref().unwrap_or_default(), "target", &known);
+}
+
+fn group(i: usize, group: &Group, file: &File, report: &mut Report) {
+    if group.max_sessions == 0 {
+        report.error(at!["group", i, "max_sessions"], "no session could open", "allow at least 1");
+    }
+    let known: BTreeSet<&str> = file.users.iter().flat_map(|user| &user.groups).map(String::as_str).collect();
+    if !known.contains(group.name.as_str()) {
+        let near = nearest(&group.name, known.iter().copied());
+        let hint = near.map_or("name it in a user's `groups`".into(), |near| format!("did you mean `{near}`?"));
+        report.warn(at!["group", i, "name"], format!("nobody is in the group `{}`", group.name), &hint);
+    }
 }
 
 fn target(i: usize, target: &Target, file: &File, report: &mut Report) {

@@ -23,6 +23,9 @@ pub(crate) struct File {
     /// Who may connect.
     #[serde(default, rename = "user")]
     pub(crate) users: Vec<User>,
+    /// What holds for every member of a group of users.
+    #[serde(default, rename = "group")]
+    pub(crate) groups: Vec<Group>,
     /// The servers behind the gateway.
     #[serde(default, rename = "target")]
     pub(crate) targets: Vec<Target>,
@@ -102,6 +105,18 @@ pub(crate) struct User {
     pub(crate) certificate_cn: Option<String>,
     /// The targets that the user may open. Without it, all of them.
     pub(crate) targets: Option<Vec<String>>,
+    /// The most sessions that the user may have open at a time, over all targets. Without it, the least that a [[group]] of theirs says.
+    pub(crate) max_sessions: Option<usize>,
+}
+
+/// What holds for every member of a group of users.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Group {
+    /// The name that users have in their `groups`.
+    pub(crate) name: String,
+    /// The most sessions that each member may have open at a time, over all targets, unless their [[user]] says otherwise.
+    pub(crate) max_sessions: usize,
 }
 
 /// A PostgreSQL server behind the gateway.
@@ -132,7 +147,7 @@ pub(crate) struct Target {
     /// Free labels that policies see, such as `env = "production"`.
     #[serde(default)]
     pub(crate) labels: BTreeMap<String, String>,
-    /// The most sessions that may be open at a time.
+    /// The most sessions that may be open at a time, of all users together.
     #[serde(default = "sessions")]
     pub(crate) max_sessions: usize,
     /// Labels of columns, each by `schema.table.column`, where a part may be `*`.

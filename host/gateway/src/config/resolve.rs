@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis_proxy::{Config, Limits, PgTarget, UpstreamTls, User};
+use portcullis_proxy::{Config, Limits, PgTarget, Quota, UpstreamTls, User};
 use portcullis_store::SigningKey;
 use portcullis_verdict::RecordLevel;
 use rustls::RootCertStore;
@@ -26,7 +26,7 @@ const MIN_TOKEN_BYTES: usize = 16;
 
 /// Users, targets and limits.
 pub(super) fn proxy(file: &File, base: &Path, report: &mut Report) -> Config {
-    let users = file.users.iter().map(|user| (user.name.clone(), self::user(user))).collect();
+    let users = file.users.iter().map(|user| (user.name.clone(), self::user(user, &file.groups))).collect();
     let mut config = Config { users, limits: limits(&file.limits), ..Config::default() };
     for (i, item) in file.targets.iter().enumerate() {
         if let Some(target) = target(i, item, base, report) {
@@ -36,12 +36,16 @@ pub(super) fn proxy(file: &File, base: &Path, report: &mut Report) -> Config {
     config
 }
 
-fn user(user: &model::User) -> User {
+fn user(user: &model::User, groups: &[model::Group]) -> User {
+    let own = user.max_sessions.map(|max_sessions| Quota { max_sessions, group: None });
+    let theirs = groups.iter().filter(|group| user.groups.contains(&group.name)).min_by_key(|group| group.max_sessions);
+    let theirs = theirs.map(|group| Quota { max_sessions: group.max_sessions, group: Some(group.name.clone()) });
     User {
         groups: user.groups.clone(),
         scram: user.scram.clone(),
         certificate_cn: user.certificate_cn.clone(),
         targets: user.targets.clone(),
+        quota: own.or(theirs),
     }
 }
 

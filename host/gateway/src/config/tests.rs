@@ -237,6 +237,22 @@ fn each_thing_that_is_wrong_with_what_leaves_the_gateway_is_refused() {
 }
 
 #[test]
+fn a_users_own_limit_counts_before_the_least_of_their_groups() {
+    let group = |name: &str, most: usize| format!("[[group]]\nname = \"{name}\"\nmax_sessions = {most}\n");
+    let quota = |more: &str| {
+        let text = with("groups = [\"dev\"]", &format!("groups = [\"dev\", \"dba\"]\n{more}"));
+        let text = text + &group("dba", 5) + &group("dev", 3) + &group("others", 1);
+        let loaded = load_text(&text).unwrap();
+        let [warning] = &loaded.warnings[..] else { panic!("{:?}", loaded.warnings) };
+        assert!(warning.brief.contains("nobody is in the group `others`"), "{}", warning.brief);
+        loaded.proxy.users["alice"].quota.clone().unwrap()
+    };
+    assert_eq!(quota(""), portcullis_proxy::Quota { max_sessions: 3, group: Some("dev".into()) });
+    assert_eq!(quota("max_sessions = 7"), portcullis_proxy::Quota { max_sessions: 7, group: None });
+    assert_eq!(loaded_good().proxy.users["alice"].quota, None);
+}
+
+#[test]
 fn an_error_shows_place_line_and_way_out() {
     let text = refusal(&with("policies =", "polices ="));
     assert!(text.contains("error: unknown key `polices`\n"), "{text}");
@@ -277,6 +293,10 @@ fn each_thing_that_is_wrong_is_refused() {
         (with("tls = \"disable\"", "tls = \"disable\"\nca = \"x\""), "has no effect"),
         (with("tls = \"disable\"", "ca = \"x\""), "there is no such file"),
         (with("tls = \"disable\"", "tls = \"disable\"\nmax_sessions = 0"), "no session could open"),
+        (with("targets = [\"shop\"]", "max_sessions = 0"), "no session could open"),
+        (with("[[target]]", "[[group]]\nname = \"dev\"\nmax_sessions = 0\n[[target]]"), "no session could open"),
+        (with("[[target]]", "[[group]]\nname = \"dev\"\n[[target]]"), "the key `max_sessions` is missing"),
+        (good() + &"[[group]]\nname = \"dev\"\nmax_sessions = 1\n".repeat(2), "two [[group]] named `dev`"),
         (with("public.*.email", "public.email"), "does not name a column"),
         (with("[\"pii\"]", "[]"), "has no label"),
         (with("file:password", "file:nowhere"), "there is no such file"),

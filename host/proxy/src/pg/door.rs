@@ -13,8 +13,8 @@ use tokio_rustls::TlsAcceptor;
 
 use super::catalogue::Catalogue;
 use super::startup::Wish;
-use crate::config::{PgListener, PgTarget, User};
-use crate::io::{Stream, prepare};
+use crate::config::{Limits, PgListener, PgTarget, Quota, User};
+use crate::io::{Stream, bear_with, prepare};
 use crate::proxy::{Gate, State, random};
 
 /// Why a connection did not become a session.
@@ -43,6 +43,7 @@ pub(super) struct Known {
     pub(super) target: Arc<PgTarget>,
     pub(super) wish: Wish,
     pub(super) catalogue: Arc<Catalogue>,
+    pub(super) quota: Option<Quota>,
 }
 
 /// A connection on which nobody is known yet.
@@ -57,9 +58,10 @@ pub(super) struct Door {
 
 /// A client of PostgreSQL 17 and later may start TLS at once; then it must name the protocol (ALPN, RFC 7301), so that no other
 /// protocol's client can be lured here.
-pub(super) async fn accept(tcp: TcpStream, listener: &PgListener) -> std::io::Result<Door> {
+pub(super) async fn accept(tcp: TcpStream, listener: &PgListener, limits: &Limits) -> std::io::Result<Door> {
     const TLS_HANDSHAKE: u8 = 22;
     prepare(&tcp)?;
+    bear_with(&tcp, limits.write_stall);
     let mut first = [0];
     let direct = tcp.peek(&mut first).await? == 1 && first[0] == TLS_HANDSHAKE;
     let (stream, tls) = match &listener.tls {
@@ -106,6 +108,7 @@ impl Door {
         gate: &Gate,
         state: &State,
         listener: &PgListener,
+        has_place: bool,
     ) -> Result<Known, NoSession> {
         let mut claimed: Option<Option<User>> = None;
         loop {
@@ -127,6 +130,9 @@ impl Door {
                 Progress::Startup(startup) => {
                     // Kept first: a refusal is logged and recorded under the name that was claimed.
                     let wish = self.wish.insert(Wish::of(&startup).map_err(NoSession::Refused)?);
+                    if !has_place {
+                        return Err(NoSession::Refused(full()));
+                    }
                     if listener.require_tls && matches!(self.stream, Stream::Plain(_)) {
                         let fault = Fault::fatal("28000", "this gateway takes only encrypted connections");
                         return Err(NoSession::Refused(fault.with_hint("connect with sslmode=require or stronger")));
@@ -173,6 +179,11 @@ fn proves(stream: &Stream, user: &User) -> bool {
     first == Some(expected) && second.is_none()
 }
 
+/// There are as many connections as there may be.
+pub(crate) fn full() -> Fault {
+    Fault::fatal("53300", "too many connections for the gateway: limits.connections is reached")
+}
+
 fn nonce() -> String {
     random::<24>().iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -190,5 +201,6 @@ fn known(state: &State, wish: &Wish, user: Option<&User>, credential: Credential
         .with_hint("the database name chooses the target"));
     };
     let principal = Principal { name: wish.user.clone(), groups: user.groups.clone(), credential };
-    Ok(Known { principal, target: target.clone(), wish: wish.clone(), catalogue: catalogue.clone() })
+    let (target, catalogue, quota) = (target.clone(), catalogue.clone(), user.quota.clone());
+    Ok(Known { principal, target, wish: wish.clone(), catalogue, quota })
 }

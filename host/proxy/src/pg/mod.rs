@@ -25,12 +25,13 @@ use portcullis_wire::pg::message::{Fault, put_parameter_status};
 use tokio::net::TcpStream;
 
 pub(crate) use self::catalogue::Catalogue;
+pub(crate) use self::door::full;
 use self::door::{Door, Known, NoSession, accept};
 use self::end::End;
 pub(crate) use self::facts::Facts;
 use self::session::{Session, Shared};
 use self::transcript::Transcript;
-use crate::config::{PgListener, PgTarget};
+use crate::config::PgListener;
 use crate::pipeline::Pipeline;
 use crate::proxy::{Gate, State, random};
 use crate::registry::Place;
@@ -46,11 +47,12 @@ pub(crate) fn denied(policy: &str, message: &str) -> Fault {
     Fault::error("42501", format!("denied by {by}{message}"))
 }
 
-/// Serves one accepted connection to its end.
-pub(crate) async fn serve(gate: Arc<Gate>, tcp: TcpStream, peer: SocketAddr, listener: PgListener) {
+/// Serves one accepted connection to its end. One without a place may cancel what others do, and is else refused when it has said who it is.
+pub(crate) async fn serve(gate: Arc<Gate>, tcp: TcpStream, peer: SocketAddr, listener: PgListener, has_place: bool) {
     let state = gate.state();
     let patience = state.config.limits.login;
-    let Ok(entered) = tokio::time::timeout(patience, enter(&gate, &state, tcp, peer, &listener)).await else {
+    let Ok(entered) = tokio::time::timeout(patience, enter(&gate, &state, tcp, peer, &listener, has_place)).await
+    else {
         Stats::bump(&gate.parts.stats.logins_refused);
         return tracing::info!(%peer, "a login took too long");
     };
@@ -65,15 +67,16 @@ async fn enter(
     tcp: TcpStream,
     peer: SocketAddr,
     listener: &PgListener,
+    has_place: bool,
 ) -> Option<(Door, Known)> {
-    let mut door = match accept(tcp, listener).await {
+    let mut door = match accept(tcp, listener, &state.config.limits).await {
         Ok(door) => door,
         Err(error) => {
             tracing::debug!(%peer, %error, "a connection ended before the login");
             return None;
         }
     };
-    match door.identify(gate, state, listener).await {
+    match door.identify(gate, state, listener, has_place).await {
         Ok(known) => Some((door, known)),
         Err(NoSession::Gone) => None,
         Err(NoSession::Refused(mut fault)) => {
@@ -104,7 +107,7 @@ async fn open(gate: Arc<Gate>, state: Arc<State>, mut door: Door, known: Known, 
     let (parameters, inputs) = (parts.record_parameters, parts.record_inputs);
     let mut pipeline = Pipeline::new(session.clone(), judge, audit, approvals, stats, parameters, inputs);
     let key = cancel_key(known.wish.minor);
-    let place = match admit(&gate, &mut pipeline, &key, &known.target).await {
+    let place = match admit(&gate, &mut pipeline, &key, &known).await {
         Ok(place) => place,
         Err(fault) => {
             Stats::bump(&parts.stats.logins_refused);
@@ -131,7 +134,7 @@ async fn open(gate: Arc<Gate>, state: Arc<State>, mut door: Door, known: Known, 
             drop(recorder);
             let reason = "the server could not be reached".to_owned();
             pipeline.record(|subject| Event::Close { subject, reason });
-            return door.refuse(&Fault::fatal("08006", "the server behind this target cannot be reached")).await;
+            return door.refuse(&error.fault(&session.target.name)).await;
         }
     };
     greet(door.output(), &session.principal.name, &upstream.ready.parameters, &key);
@@ -158,9 +161,9 @@ async fn open(gate: Arc<Gate>, state: Arc<State>, mut door: Door, known: Known, 
 }
 
 /// Asks the policies whether the session may open, finds it a place, and records what came of that.
-async fn admit(gate: &Gate, pipeline: &mut Pipeline, key: &[u8], target: &PgTarget) -> Result<Place, Fault> {
+async fn admit(gate: &Gate, pipeline: &mut Pipeline, key: &[u8], known: &Known) -> Result<Place, Fault> {
     let session = pipeline.session.clone();
-    let place = gate.registry.join(&session, key.to_vec(), target.record, target.max_sessions);
+    let place = gate.registry.join(&session, key.to_vec(), &known.target, known.quota.as_ref());
     let admitted = match (pipeline.judge.open().outcome, place) {
         (Outcome::Deny(Denial { policy, message }), _) => {
             Err(Fault { severity: "FATAL", code: "28000", ..denied(&policy, &message) })

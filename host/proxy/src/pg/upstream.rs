@@ -5,6 +5,7 @@ use std::io;
 use bytes::BytesMut;
 use portcullis_wire::pg::connect::{Connect, ConnectError, Ready};
 use portcullis_wire::pg::login::{put_cancel_request, put_ssl_request};
+use portcullis_wire::pg::message::Fault;
 use rustls_pki_types::ServerName;
 use secrecy::ExposeSecret;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -22,7 +23,7 @@ pub(crate) struct Upstream {
     pub(crate) input: BytesMut,
 }
 
-/// Why a server could not be reached. The texts are for the log; the client is told no more than that it failed.
+/// Why a server could not be reached. The texts are for the log; the client is told no more than that it failed, or that the server is full.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UpstreamError {
     #[error("it closed the connection during the login")]
@@ -40,6 +41,19 @@ pub(crate) enum UpstreamError {
     NoTls,
     #[error("it was not ready within {} s", .0.as_secs())]
     Timeout(std::time::Duration),
+}
+
+impl UpstreamError {
+    /// What a client is told whose session could not open.
+    pub(super) fn fault(&self, target: &str) -> Fault {
+        match self {
+            Self::Login(ConnectError::Refused { code, .. }) if code == "53300" => {
+                let message = format!("too many connections for target \"{target}\": its server takes no more");
+                Fault::fatal("53300", message)
+            }
+            _ => Fault::fatal("08006", "the server behind this target cannot be reached"),
+        }
+    }
 }
 
 /// Connects and logs in within the limit for that.

@@ -371,7 +371,8 @@ impl Rig {
             false,
             true,
         );
-        let place = registry.join(&info, b"key".to_vec(), record, 1).unwrap_or_else(|fault| panic!("{fault:?}"));
+        let place =
+            registry.join(&info, b"key".to_vec(), &shared.target, None).unwrap_or_else(|fault| panic!("{fault:?}"));
         let ((client, near_client), (near_server, server)) = (pair().await, pair().await);
         let upstream = upstream::Upstream {
             stream: Stream::Plain(near_server),
