@@ -344,7 +344,7 @@ fn renames(text: &str) -> Renames {
 fn after_comments(text: &str) -> &str {
     let mut rest = text;
     loop {
-        rest = rest.trim_start_matches(|c: char| matches!(c, ' ' | '\t' | '\n' | '\r' | '\x0b' | '\x0c' | ';'));
+        rest = rest.trim_start_matches([' ', '\t', '\n', '\r', '\x0b', '\x0c', ';']);
         rest = if let Some(line) = rest.strip_prefix("--") {
             line.find(['\n', '\r']).map_or("", |end| &line[end..])
         } else if rest.starts_with("/*") {
