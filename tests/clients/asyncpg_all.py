@@ -6,7 +6,9 @@ import asyncpg
 
 
 async def main():
-    conn = await asyncpg.connect()
+    conn = await asyncpg.connect(server_settings={"jit": "off", "client_min_messages": "warning"})
+    # By the server's own number for the session, listeners know who notified.
+    assert await conn.fetchval("select pg_backend_pid()") == conn.get_server_pid()
     row = await conn.fetchrow("select id, email, card, born from customers where id = $1", 1)
     assert row["email"] == "a***@example.com" and row["card"] == "***************1111", row
     statement = await conn.prepare("select email as e from customers where id = $1")

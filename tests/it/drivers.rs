@@ -10,7 +10,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use crate::support::{Authority, guarded, shop, skipped, write_private};
 
 /// Starts a gateway for a driver, once in plain text and once with TLS, and says which.
-fn each_mode(check: impl Fn(&Gateway, &'static str, &Authority)) {
+fn each_mode(mut check: impl FnMut(&Gateway, &'static str, &Authority)) {
     for mode in ["disable", "require"] {
         let postgres = shop();
         let scratch = Scratch::new("driver").unwrap();
@@ -25,51 +25,92 @@ fn each_mode(check: impl Fn(&Gateway, &'static str, &Authority)) {
     }
 }
 
-/// Runs a driver's script, which prints `ok` at its end.
-fn run(command: impl Fn() -> Command, script: &str) {
+/// Runs what plays with a driver, which prints `ok` at its end.
+fn run(what: &str, command: Option<Command>) {
+    let Some(mut command) = command else {
+        return skipped(format!("what runs {what} is missing; `cargo xtask setup` installs it"));
+    };
     each_mode(|gateway, mode, _| {
-        let mut command = command();
-        command.arg(place::root().join("tests/clients").join(script)).env("PGSSLMODE", mode);
-        command.env("PGHOST", "127.0.0.1").env("PGPORT", gateway.port.to_string());
+        command.env("PGSSLMODE", mode).env("PGHOST", "127.0.0.1").env("PGPORT", gateway.port.to_string());
         command.env("PGUSER", "alice").env("PGDATABASE", "shop").env("PGPASSWORD", USER_PASSWORD);
         let output = command.output().unwrap();
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(output.status.success() && out.trim_end().ends_with("ok"), "{script} with TLS {mode}:\n{out}{err}");
+        assert!(output.status.success() && out.trim_end().ends_with("ok"), "{what} with TLS {mode}:\n{out}{err}");
     });
 }
 
-fn missing(what: &str) {
-    skipped(format!("{what} is missing; `cargo xtask setup` installs it"));
+/// Runs a script in the language of a program.
+fn script(name: &str, program: Option<Command>) {
+    let with_script = |mut program: Command| {
+        program.arg(place::root().join("tests/clients").join(name));
+        program
+    };
+    run(name, program.map(with_script));
+}
+
+fn python() -> Option<Command> {
+    clients::python::python().map(Command::new)
 }
 
 #[test]
 fn psycopg() {
-    match clients::python() {
-        Some(python) => run(|| Command::new(&python), "psycopg_3.py"),
-        None => missing("psycopg"),
-    }
+    script("psycopg_3.py", python());
+}
+
+#[test]
+fn psycopg2() {
+    script("psycopg_2.py", python());
 }
 
 #[test]
 fn asyncpg() {
-    match clients::python() {
-        Some(python) => run(|| Command::new(&python), "asyncpg_all.py"),
-        None => missing("asyncpg"),
-    }
+    script("asyncpg_all.py", python());
+}
+
+#[test]
+fn pg8000() {
+    script("pg8000_all.py", python());
+}
+
+#[test]
+fn sqlalchemy() {
+    script("sqlalchemy_orm.py", python());
 }
 
 #[test]
 fn node_postgres() {
-    match clients::node() {
-        Some(directory) => run(
-            || {
-                let mut node = Command::new("node");
-                node.env("NODE_PATH", directory.join("node_modules"));
-                node
-            },
-            "node_postgres.js",
-        ),
-        None => missing("node-postgres"),
+    script("node_postgres.js", clients::node::node());
+}
+
+#[test]
+fn postgres_js() {
+    script("postgres_js.js", clients::node::node());
+}
+
+#[test]
+fn sequelize() {
+    script("sequelize_orm.js", clients::node::node());
+}
+
+#[test]
+fn pgjdbc() {
+    script("PgJdbc.java", clients::java::java());
+}
+
+#[test]
+fn pgx() {
+    let with_program = |mut go: Command| {
+        go.args(["run", "."]);
+        go
+    };
+    run("pgx", clients::go::go().map(with_program));
+}
+
+#[test]
+fn sqlx() {
+    match clients::rust::sqlx() {
+        Some(program) => run("sqlx", Some(Command::new(program))),
+        None => skipped("the program with sqlx is not built; `cargo xtask test` builds it"),
     }
 }
 

@@ -380,7 +380,7 @@ fn a_recording_is_played_by_other_programs() {
     assert!(entries.iter().any(|entry| entry["type"] == "command" && entry["text"] == "select 1/0"), "{text}");
 
     let older = export(&gateway, &session, "asciicast-v2");
-    let Some(asciinema) = clients::asciinema() else {
+    let Some(asciinema) = clients::python::asciinema() else {
         return skipped("asciinema is missing; `cargo xtask setup` installs it");
     };
     let mut player = Command::new(asciinema);

@@ -317,7 +317,7 @@ fn config(options: &Options, port: u16, admin: u16, binary: &Path) -> Result<Str
 }
 
 /// The users' verifier, made as an operator makes one.
-fn verifier(binary: &Path) -> Result<String> {
+pub fn verifier(binary: &Path) -> Result<String> {
     static VERIFIER: OnceLock<String> = OnceLock::new();
     if let Some(verifier) = VERIFIER.get() {
         return Ok(verifier.clone());

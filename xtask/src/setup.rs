@@ -14,12 +14,14 @@ use crate::languages;
 fn missing_packages() -> Vec<&'static str> {
     let has = |name: &str| find(name, &postgres::directories()).is_some();
     let mut missing = missing_build_packages();
-    let needed: [(bool, &'static str); 10] = [
+    let needed: [(bool, &'static str); 12] = [
         (has("initdb") && has("psql") && has("pgbench"), "postgresql"),
         (has("pgbouncer") || Path::new("/usr/sbin/pgbouncer").exists(), "pgbouncer"),
         (has("python3"), "python3"),
         (!has("python3") || python_makes_environments(), "python3-venv"),
         (has("npm"), "npm"),
+        (has("javac"), "default-jdk-headless"),
+        (has("mvn"), "maven"),
         (registry::program().is_ok(), "docker-registry"),
         // Only the programs of both are used, with configurations of their own; never the system's services.
         (rsyslog::program().is_ok(), "rsyslog"),

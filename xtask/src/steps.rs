@@ -4,6 +4,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
+use portcullis_tests::clients::rust::{MANIFEST, target};
 use portcullis_tests::guest_rust;
 use portcullis_tests::place::{artifacts, portcullis, root};
 
@@ -37,6 +38,8 @@ pub(crate) fn test() -> Result<()> {
     plugins("debug")?;
     guests()?;
     languages::build("debug")?;
+    let mut client = cargo(&["build", "--locked", "--manifest-path", MANIFEST]);
+    show("build of the program with sqlx", client.env("CARGO_TARGET_DIR", target()))?;
     show("tests of the host", &mut cargo(&["test", "--workspace", "--locked"]))?;
     show("tests of the plugins", &mut native("test", &["--workspace", "--locked"]))?;
     languages::test()?;

@@ -86,6 +86,21 @@ impl Place {
         }
         control
     }
+
+    /// Puts the server's process number at the front of the cancel key, which nobody was told yet, and gives the key. Servers may give
+    /// out the same number: a key that another session has is not taken.
+    pub(crate) fn key_with(&self, number: [u8; 4]) -> Vec<u8> {
+        let inner = &mut *self.registry.lock();
+        let Some(entry) = inner.sessions.get_mut(&self.id) else { return vec![] };
+        let mut key = entry.key.clone();
+        key.splice(..number.len().min(key.len()), number);
+        if !inner.keys.contains_key(&key) {
+            inner.keys.remove(&entry.key);
+            inner.keys.insert(key.clone(), self.id.clone());
+            entry.key = key;
+        }
+        entry.key.clone()
+    }
 }
 
 impl Drop for Place {

@@ -137,6 +137,8 @@ async fn open(gate: Arc<Gate>, state: Arc<State>, mut door: Door, known: Known, 
             return door.refuse(&error.fault(&session.target.name)).await;
         }
     };
+    // By its process number a client finds itself among the server's sessions and in notifications.
+    let key = upstream.ready.cancel_key.first_chunk().map_or(key, |number| place.key_with(*number));
     greet(door.output(), &session.principal.name, &upstream.ready.parameters, &key);
     if door.flush().await.is_err() {
         drop(recorder);
@@ -247,7 +249,7 @@ fn opening(pipeline: &Pipeline, refused: Option<&Fault>) -> Event {
     })
 }
 
-/// A process number that means nothing, and a secret: of 4 bytes in protocol 3.0, of 32 in 3.2.
+/// A process number that means nothing until the server's is known, and a secret: of 4 bytes in protocol 3.0, of 32 in 3.2.
 fn cancel_key(minor: u16) -> Vec<u8> {
     let mut key = random::<36>().to_vec();
     key.truncate(if minor >= 2 { 36 } else { 8 });

@@ -3,17 +3,24 @@
 use portcullis_wire::pg::login::Startup;
 use portcullis_wire::pg::message::Fault;
 
-/// Parameters that change how values look, how long things last, or nothing. Others could change what names and texts mean.
-const ALLOWED: [&str; 9] = [
+/// Parameters that change how values look, which notices come, how queries are planned, how long things last, or nothing: what drivers
+/// send by themselves or recommend. Others could change what names and texts mean.
+const ALLOWED: [&str; 14] = [
     "application_name",
+    "client_min_messages",
     "datestyle",
     "extra_float_digits",
+    // libpq sends it for PGGEQO, and asyncpg's users switch just-in-time compilation off for its questions about types.
+    "geqo",
+    "jit",
     "idle_in_transaction_session_timeout",
+    "idle_session_timeout",
     "intervalstyle",
     "lock_timeout",
     "statement_timeout",
     "tcp_user_timeout",
     "timezone",
+    "transaction_timeout",
 ];
 
 /// The longest justification, in bytes.
@@ -163,11 +170,12 @@ mod tests {
     #[test]
     fn options_are_read_as_the_server_would() {
         let wish =
-            wish(&[("options", r"-c portcullis.reason=ticket\ 7 --statement-timeout=5s  -cDateStyle=ISO")]).unwrap();
+            wish(&[("options", r"-c portcullis.reason=ticket\ 7 --statement-timeout=5s  -cDateStyle=ISO -c jit=off")])
+                .unwrap();
         assert_eq!(wish.reason.as_deref(), Some("ticket 7"));
         assert_eq!(
             wish.parameters[1..],
-            [("statement_timeout".into(), "5s".into()), ("DateStyle".into(), "ISO".into())]
+            [("statement_timeout", "5s"), ("DateStyle", "ISO"), ("jit", "off")].map(|(n, v)| (n.into(), v.into()))
         );
     }
 

@@ -23,8 +23,15 @@ pub struct Prepared {
 struct Sent {
     text: Arc<str>,
     may_copy: bool,
-    may_rename: bool,
+    renames: Renames,
     readable: bool,
+}
+
+/// Which names a text may change by itself; see [`Names::completed`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Renames {
+    statements: bool,
+    portals: bool,
 }
 
 impl Prepared {
@@ -34,8 +41,8 @@ impl Prepared {
     }
 
     pub(super) fn sent_as(&self, text: Arc<str>, readable: bool) {
-        let (may_copy, may_rename) = (may_copy(&text), may_rename(&text));
-        let _ = self.sent.set(Sent { text, may_copy, may_rename, readable });
+        let (may_copy, renames) = (may_copy(&text), renames(&text));
+        let _ = self.sent.set(Sent { text, may_copy, renames, readable });
     }
 
     /// Whether the text could be read when it was sent; `None` before that.
@@ -51,8 +58,8 @@ impl Prepared {
         self.sent.get().is_some_and(|sent| sent.may_copy)
     }
 
-    fn may_rename(&self) -> bool {
-        self.sent.get().is_some_and(|sent| sent.may_rename)
+    fn renames(&self) -> Renames {
+        self.sent.get().map_or_else(Renames::default, |sent| sent.renames)
     }
 }
 
@@ -181,20 +188,28 @@ pub(super) enum Lookup<T> {
 
 impl Names {
     pub(super) fn statement(&self, pending: &VecDeque<Pending>, name: &[u8]) -> Lookup<Arc<Prepared>> {
-        let change = last_change(pending, |entry| match entry {
-            Pending::Parse { name: n, statement } if n == name => Some(Some(statement.clone())),
-            Pending::Close { portal: false, name: n } if n == name => Some(None),
-            _ => None,
-        });
+        let change = last_change(
+            pending,
+            |renames| renames.statements,
+            |entry| match entry {
+                Pending::Parse { name: n, statement } if n == name => Some(Some(statement.clone())),
+                Pending::Close { portal: false, name: n } if n == name => Some(None),
+                _ => None,
+            },
+        );
         resolve(change, self.statements.get(name))
     }
 
     pub(super) fn portal(&self, pending: &VecDeque<Pending>, name: &[u8]) -> Lookup<Arc<Portal>> {
-        let change = last_change(pending, |entry| match entry {
-            Pending::Bind { name: n, portal } if n == name => Some(Some(portal.clone())),
-            Pending::Close { portal: true, name: n } if n == name => Some(None),
-            _ => None,
-        });
+        let change = last_change(
+            pending,
+            |renames| renames.portals,
+            |entry| match entry {
+                Pending::Bind { name: n, portal } if n == name => Some(Some(portal.clone())),
+                Pending::Close { portal: true, name: n } if n == name => Some(None),
+                _ => None,
+            },
+        );
         resolve(change, self.portals.get(name))
     }
 
@@ -292,7 +307,11 @@ enum Change<T> {
     None,
 }
 
-fn last_change<T>(pending: &VecDeque<Pending>, matches: impl Fn(&Pending) -> Option<Option<T>>) -> Change<T> {
+fn last_change<T>(
+    pending: &VecDeque<Pending>,
+    may_rename: impl Fn(Renames) -> bool,
+    matches: impl Fn(&Pending) -> Option<Option<T>>,
+) -> Change<T> {
     let mut same_batch = true;
     for entry in pending.iter().rev() {
         match matches(entry) {
@@ -303,7 +322,7 @@ fn last_change<T>(pending: &VecDeque<Pending>, matches: impl Fn(&Pending) -> Opt
         // A simple command may hold SQL that changes names (see `completed`), and it is a batch by itself.
         match entry {
             Pending::Simple { .. } => return Change::Unknown,
-            Pending::Execute { portal, .. } if portal.statement.may_rename() => {
+            Pending::Execute { portal, .. } if may_rename(portal.statement.renames()) => {
                 return if same_batch { Change::Certain(None) } else { Change::Unknown };
             }
             Pending::Sync => same_batch = false,
@@ -313,13 +332,42 @@ fn last_change<T>(pending: &VecDeque<Pending>, matches: impl Fn(&Pending) -> Opt
     Change::None
 }
 
-/// Whether a text may change what names stand for; see [`Names::completed`]. One statement has one leading keyword, unless a comment
-/// stands before it.
-fn may_rename(text: &str) -> bool {
-    const VERBS: [&str; 4] = ["deallocate", "discard", "declare", "close"];
-    let text = text.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == ';');
-    let starts = |word: &&str| text.get(..word.len()).is_some_and(|head| head.eq_ignore_ascii_case(word));
-    text.starts_with("--") || text.starts_with("/*") || VERBS.iter().any(starts)
+/// What a text of at most one statement may change, by its first word. A function that changes names is out of sight.
+fn renames(text: &str) -> Renames {
+    let text = after_comments(text);
+    let starts = |word: &str| text.get(..word.len()).is_some_and(|head| head.eq_ignore_ascii_case(word));
+    let discards = starts("discard");
+    Renames { statements: discards || starts("deallocate"), portals: discards || starts("declare") || starts("close") }
+}
+
+/// A text from its first word on: behind the space, comments and empty statements that it begins with.
+fn after_comments(text: &str) -> &str {
+    let mut rest = text;
+    loop {
+        rest = rest.trim_start_matches([' ', '\t', '\n', '\r', '\x0b', '\x0c', ';']);
+        rest = if let Some(line) = rest.strip_prefix("--") {
+            line.find(['\n', '\r']).map_or("", |end| &line[end..])
+        } else if rest.starts_with("/*") {
+            after_block(rest)
+        } else {
+            return rest;
+        };
+    }
+}
+
+/// What follows the comment that a text begins with. Comments of this kind can hold others.
+fn after_block(text: &str) -> &str {
+    let (mut rest, mut depth) = (text, 0_usize);
+    while let Some(at) = rest.find(['/', '*']) {
+        rest = &rest[at..];
+        (depth, rest) = match (rest.get(..2), depth) {
+            (Some("/*"), _) => (depth + 1, &rest[2..]),
+            (Some("*/"), 1) => return &rest[2..],
+            (Some("*/"), _) => (depth - 1, &rest[2..]),
+            _ => (depth, &rest[1..]),
+        };
+    }
+    ""
 }
 
 /// Whether a text may hold a COPY. A keyword cannot be written otherwise, and no function can start a COPY with the client.
@@ -348,6 +396,27 @@ mod tests {
         assert_eq!(deallocated(" deallocate prepare \"Abc\"").as_deref(), Some("Abc"));
         for text in ["DEALLOCATE a; DEALLOCATE b", "deallocate/**/a", "DEALLOCATE", "DEALLOCATE \"a b\"", "x y"] {
             assert_eq!(deallocated(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_first_word_says_which_names_change() {
+        let (none, both) = (Renames::default(), Renames { statements: true, portals: true });
+        let (statements, portals) = (Renames { portals: false, ..both }, Renames { statements: false, ..both });
+        for (text, expected) in [
+            ("Deallocate a", statements),
+            ("-- name: Close :exec\nselect 1", none),
+            ("-- a\rdeallocate b", statements),
+            ("/* discard */ select 1", none),
+            ("/* a /* b */ * / */\x0c;declare c cursor for select 1", portals),
+            ("/*/**/*/ close c", portals),
+            ("/* /* */ close c", none),
+            (" ; DISCARD all", both),
+            ("-- nothing", none),
+            ("--é\nclose é", portals),
+            ("", none),
+        ] {
+            assert_eq!(renames(text), expected, "{text}");
         }
     }
 
