@@ -312,12 +312,7 @@ pub(crate) fn bind(portal: &str, statement: &str, parameters: &[&str], formats: 
 }
 
 /// The same for parameters in this format.
-pub(crate) fn bind_raw(
-    portal: &str,
-    statement: &str,
-    (format, values): (u16, &[&[u8]]),
-    formats: &[u16],
-) -> Vec<u8> {
+pub(crate) fn bind_raw(portal: &str, statement: &str, (format, values): (u16, &[&[u8]]), formats: &[u16]) -> Vec<u8> {
     let count = |count: usize| u16::try_from(count).unwrap().to_be_bytes();
     let mut body = [portal.as_bytes(), b"\0", statement.as_bytes(), b"\0\0\x01", &format.to_be_bytes()].concat();
     body.extend(count(values.len()));

