@@ -32,6 +32,8 @@ pub(crate) type Message = (u8, Vec<u8>);
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) messages: Vec<Message>,
+    /// The other side has hung up.
+    ended: bool,
 }
 
 impl Raw {
@@ -85,7 +87,8 @@ impl Raw {
         let mut scram = ScramSha256::new(password.as_bytes(), ChannelBinding::unsupported());
         self.send(startup);
         let mut messages = vec![];
-        while let Some((tag, body)) = self.next() {
+        let ended = loop {
+            let Some((tag, body)) = self.next() else { break true };
             messages.push((tag, body.clone()));
             match (tag, body.get(..4)) {
                 (b'R', Some([0, 0, 0, 10])) => {
@@ -99,11 +102,11 @@ impl Raw {
                 }
                 (b'R', Some([0, 0, 0, 12])) => scram.finish(&body[4..]).unwrap(),
                 (b'K', _) => self.key = body,
-                (b'Z' | b'E', _) => break,
+                (b'Z', _) => break false,
                 _ => {}
             }
-        }
-        Answer { messages }
+        };
+        Answer { messages, ended }
     }
 
     fn log_in(&mut self, startup: &[u8], password: &str) {
@@ -157,14 +160,15 @@ impl Raw {
     /// The same for several types.
     pub(crate) fn until_any(&mut self, last: &[u8]) -> Answer {
         let mut messages = vec![];
-        while let Some(message) = self.next() {
+        let ended = loop {
+            let Some(message) = self.next() else { break true };
             let tag = message.0;
             messages.push(message);
             if last.contains(&tag) {
-                break;
+                break false;
             }
-        }
-        Answer { messages }
+        };
+        Answer { messages, ended }
     }
 
     /// Sends this, and reads up to the ReadyForQuery or the end.
@@ -177,7 +181,7 @@ impl Raw {
     pub(crate) fn end(&mut self) -> Answer {
         let mut messages = vec![];
         messages.extend(std::iter::from_fn(|| self.next()));
-        Answer { messages }
+        Answer { messages, ended: true }
     }
 }
 
@@ -193,7 +197,7 @@ impl Answer {
                 tag => write!(story, "{} ", char::from(*tag)),
             };
         }
-        if !self.messages.iter().any(|(tag, _)| *tag == b'Z') {
+        if self.ended {
             story.push('.');
         }
         story.trim_end().to_owned()

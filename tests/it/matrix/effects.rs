@@ -138,7 +138,7 @@ fn who_may_only_read_does_nothing_else() {
     assert_eq!(state(&postgres), before);
     for text in lines(READING) {
         let answer = client.turn(&query(text));
-        assert_ne!(answer.error().as_deref(), Some("42501"), "{text}: {}", answer.told());
+        assert!(!answer.told().contains("denied by"), "{text}: {}", answer.told());
         client.turn(&query("rollback"));
     }
     assert_eq!(state(&postgres), before);
