@@ -9,8 +9,10 @@ use portcullis_tests::postgres::{self, Postgres};
 use crate::raw::{Raw, bind_raw, execute, extended, parse, query, sync};
 
 /// Types, and a value of each.
-const KINDS: [(&str, &str); 40] = [
+const KINDS: [(&str, &str); 42] = [
     ("text", "Zqxvkw jhgpmf"),
+    ("text", "Zqñ漢字🦀 é"),
+    ("varchar(4)", "漢字🦀ñ"),
     ("varchar", "Zqxvkw jhgpmf"),
     ("varchar(8)", "Zqxvkwjh"),
     ("varchar(1)", "Z"),

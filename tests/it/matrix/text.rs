@@ -349,6 +349,8 @@ fn what_is_too_deep_or_too_long_to_read_is_refused_and_the_session_goes_on() {
             nest("explain ", "drop table victim", "", times),
             "select 1".to_owned() + &" union select 1".repeat(times),
             "/*".repeat(times) + " drop table victim",
+            "/**/".repeat(times) + " drop table victim",
+            "select 1 ".to_owned() + &"-+".repeat(times) + "1; drop table victim",
             "select 1".to_owned() + &",1".repeat(times) + "; drop table victim",
         ] {
             for bytes in [query(&text), extended(&text, &[])] {

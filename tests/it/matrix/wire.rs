@@ -99,6 +99,7 @@ fn broken_messages_end_the_session_and_run_nothing() {
         ("a negative count of values", b"\0s\0\0\0\xff\xff\0\0"),
         ("a negative count of formats", b"\0s\0\xff\xff\0\0\0\0"),
         ("bytes behind a Bind", b"\0s\0\0\0\0\x01\0\0\0\x01x\0\0\0"),
+        ("a format that there is not", b"\0s\0\0\0\0\x01\0\0\0\x01x\0\x01\0\x07"),
         ("a Bind that ends early", b"\0s\0\0\0\0\x01\0\0\0\x01x"),
     ] {
         cases.push((what, [&bound[..], &message(b'B', wrong)].concat()));
