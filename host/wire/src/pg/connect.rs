@@ -208,6 +208,9 @@ mod tests {
         let ready = connect(None).handle(&mut server(messages)).unwrap().unwrap();
         assert_eq!(ready.parameters, [("x".to_owned(), "y".to_owned())]);
         assert_eq!(ready.cancel_key, [1; 8]);
+        // Some servers and poolers give no key; clients get the gateway's own all the same.
+        let ready = connect(None).handle(&mut server(&[(b'R', &[0; 4]), (b'Z', b"I")])).unwrap().unwrap();
+        assert!(ready.cancel_key.is_empty());
     }
 
     #[test]

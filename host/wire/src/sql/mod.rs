@@ -17,6 +17,10 @@ pub const MAX_TEXT: usize = 1 << 20;
 /// The most tokens of a text that is read. Each can take 2 KB of memory while the text is read.
 pub const MAX_TOKENS: usize = 100_000;
 
+/// The most that the squares of the lengths of a text's runs of operator characters, such as `/*/*/*`, may add up to. The scanner looks at a
+/// run anew from each token in it.
+pub const MAX_RUNS: usize = 50_000_000;
+
 /// The settings of the session that change how the server splits a text into tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lexing {

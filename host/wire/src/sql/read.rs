@@ -11,13 +11,16 @@ mod walk;
 use pg_query::{Error, FingerprintOptions, ParserOptions};
 
 use self::walk::Walker;
-use super::{Facts, Lexing, MAX_TEXT, MAX_TOKENS, Unreadable};
+use super::{Facts, Lexing, MAX_RUNS, MAX_TEXT, MAX_TOKENS, Unreadable};
 
 /// Reads a text as a server with these settings would. What the server may accept but this reader cannot follow, such as
 /// very deep nesting, is unreadable.
 pub fn read(text: &str, lexing: Lexing) -> Result<Facts, Unreadable> {
     if text.len() > MAX_TEXT {
         return Err(Unreadable(format!("the text is longer than the {MAX_TEXT} bytes that are read")));
+    }
+    if !has_short_runs(text) {
+        return Err(Unreadable("the text has runs of operator characters that would take too long to read".into()));
     }
     if text.len() > MAX_TOKENS && !has_few_tokens(text, lexing) {
         return Err(Unreadable(format!("the text has more than the {MAX_TOKENS} tokens that are read")));
@@ -34,6 +37,12 @@ pub fn read(text: &str, lexing: Lexing) -> Result<Facts, Unreadable> {
     let whole_names = FingerprintOptions::FULL_RELNAME | FingerprintOptions::RANGEVAR_PG17_COMPAT;
     let fingerprint = pg_query::fingerprint(text, options, whole_names).map_err(unreadable)?.hex;
     Ok(Facts { fingerprint, statements })
+}
+
+/// Whether its runs of operator characters are short enough, see [`MAX_RUNS`].
+fn has_short_runs(text: &str) -> bool {
+    let runs = text.as_bytes().split(|byte| !b"~!@#^&|`?+-*/%<>=".contains(byte));
+    runs.map(|run| run.len() * run.len()).sum::<usize>() <= MAX_RUNS
 }
 
 /// The scanner knows only the default settings; with others each byte counts, since it may be a token.

@@ -187,6 +187,16 @@ fn deep_nesting_is_an_error_and_not_a_crash() {
 }
 
 #[test]
+fn runs_of_operators_that_take_long_are_refused_and_rulers_read() {
+    for run in ["/*", "/**/", "+-", "-+", "*/", "/*-*/-"] {
+        let error = read(&("SELECT 1 ".to_owned() + &run.repeat(10_000)), Lexing::default()).unwrap_err();
+        assert!(error.to_string().contains("operator characters"), "{run}: {error}");
+    }
+    let ruler = format!("/{0}/ SELECT 1; --{1}\n SELECT '{1}';", "*".repeat(120), "-".repeat(120));
+    assert_eq!(facts(&ruler.repeat(1000)).statements.len(), 2000);
+}
+
+#[test]
 fn long_texts_are_refused_and_large_ones_read() {
     assert!(read(&" ".repeat(MAX_TEXT + 1), Lexing::default()).is_err());
     let numbers = |count| "SELECT 1".to_owned() + &",1".repeat(count);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::{Buf, BytesMut};
 
 use super::names::{Lookup, Portal, Prepared, may_copy};
-use super::{Event, Passage, Pending, Phase, Question, Relay, Run};
+use super::{Event, Passage, Pending, Phase, Question, Relay, Run, Settled};
 use crate::pg::frame::{Fields, Frame, WireError, next, peek, put, put_cstr};
 use crate::pg::message::{Fault, put_query};
 
@@ -148,6 +148,8 @@ impl Relay {
             }
             match peek(input)? {
                 None => return Ok(None),
+                // Nobody waits for the rest of what is no message.
+                Some((tag, _)) if !KNOWN.contains(&tag) => return Err(unexpected(tag)),
                 // Data has to wait until the server asks for it. Anything else would be taken for data that is wrong, and be lost.
                 Some((tag, _)) if !matches!(tag, b'S' | b'H' | b'X') && self.awaits_copy() => return Ok(None),
                 // COPY data streams, so that its size needs no bound. What comes outside a COPY is left over from one
@@ -194,6 +196,10 @@ impl Relay {
 
     fn take(&mut self, frame: Frame<'_>) -> Result<Taken, WireError> {
         if frame.tag == b'X' {
+            // What was sent before it is done and answered first, as the server does it.
+            if self.settled() == Settled::Later && !self.client.copying {
+                return Ok(Taken::Stall);
+            }
             self.unit.clear();
             return Ok(Taken::Event(Event::Terminate));
         }
@@ -230,7 +236,7 @@ impl Relay {
                 self.substitute(fault.with_hint("call the function in a SELECT"), true);
                 Ok(Taken::Consumed)
             }
-            tag => Err(WireError::Unexpected { tag, state: "from a client in a session" }),
+            tag => Err(unexpected(tag)),
         }
     }
 
@@ -511,6 +517,13 @@ impl Relay {
         self.to_server.extend_from_slice(frame.raw);
         self.unsettled = true;
     }
+}
+
+/// What a client may send in a session.
+const KNOWN: [u8; 13] = *b"BCDEFHPQSXcdf";
+
+fn unexpected(tag: u8) -> WireError {
+    WireError::Unexpected { tag, state: "from a client in a session" }
 }
 
 /// The server cuts longer names, so that two of them could be the same to it.

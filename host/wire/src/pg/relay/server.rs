@@ -87,6 +87,8 @@ impl Relay {
                 self.words = Some(Heard::Asked);
                 return Ok(Spoken::Ask(Event::Words { sequence: run.finish.sequence }));
             }
+            // What is parsed does not run: no data is at hand yet.
+            (None, Some(Pending::Parse { .. })) => Words::Pass,
             // Functions may run when a portal is bound, and deferred constraints speak at the end of a batch.
             (None, Some(_)) if self.guards_words => Words::WithholdValues,
             _ => Words::Pass,

@@ -523,7 +523,9 @@ fn the_servers_words_are_withheld_where_they_may_hold_values() {
 
 #[test]
 fn unknown_messages_and_excessive_lengths_are_refused() {
-    for bytes in [b"!\0\0\0\x04".to_vec(), b"Q\0\0\x10\0".to_vec(), b"Q\0\0\0\x03".to_vec(), bare(b'R')] {
+    for bytes in
+        [b"!\0\0\0\x04".to_vec(), b"!\0\0\x08\0".to_vec(), b"Q\0\0\x10\0".to_vec(), b"Q\0\0\0\x03".to_vec(), bare(b'R')]
+    {
         let mut relay = Relay::new(LIMITS);
         let error = relay.advance(&mut BytesMut::from(&bytes[..]), &mut BytesMut::new());
         assert!(matches!(error, Err(RelayError::Client(_))), "{bytes:?}");
@@ -533,6 +535,28 @@ fn unknown_messages_and_excessive_lengths_are_refused() {
         let error = relay.advance(&mut BytesMut::new(), &mut BytesMut::from(&bytes[..]));
         assert!(matches!(error, Err(RelayError::Server(_))), "{bytes:?}");
     }
+}
+
+#[test]
+fn a_goodbye_waits_for_what_was_asked_before_it() {
+    let mut relay = Relay::new(LIMITS);
+    let mut client = BytesMut::from(&[query("select 0"), bare(b'X')].concat()[..]);
+    let mut server = BytesMut::new();
+    assert!(matches!(relay.advance(&mut client, &mut server), Ok(Some(Event::Ask(_)))));
+    relay.answer(Answer::Forward(Passage::default()));
+    assert!(relay.advance(&mut client, &mut server).unwrap().is_none());
+    let mut model = Server::new();
+    model.handle(relay.to_server());
+    server.extend_from_slice(&model.out);
+    assert!(matches!(relay.advance(&mut client, &mut server), Ok(Some(Event::Finish(_)))));
+    assert!(matches!(relay.advance(&mut client, &mut server), Ok(Some(Event::Terminate))));
+    assert_eq!(*relay.to_client(), model.out);
+    // What no Sync has followed gets no reply before one, and who leaves does not wait for it.
+    let mut client = BytesMut::from(&[parse("", "select 0"), bare(b'H'), bare(b'X')].concat()[..]);
+    let mut relay = Relay::new(LIMITS);
+    assert!(matches!(relay.advance(&mut client, &mut server), Ok(Some(Event::Ask(_)))));
+    relay.answer(Answer::Forward(Passage::default()));
+    assert!(matches!(relay.advance(&mut client, &mut BytesMut::new()), Ok(Some(Event::Terminate))));
 }
 
 #[test]
