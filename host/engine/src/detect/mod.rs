@@ -94,7 +94,7 @@ pub(crate) fn scan(wanted: &[Detector], ends: &[u32], data: &[u8]) -> Vec<Hit> {
     for (index, end) in ends.iter().enumerate() {
         let end = *end as usize;
         // Most values have no place at all.
-        if places.enter(start) < end
+        if places.enter(start, end) < end
             && let Some(value) = data.get(start..end)
         {
             search(wanted, (index, start), value, &mut places, &mut hits);

@@ -11,7 +11,7 @@ use super::{Detector, Set, secret};
 pub(super) enum Place {
     /// It is an `@`.
     At,
-    /// A run of digits begins here.
+    /// Digits begin here: a number, or what follows the country of an IBAN.
     Digits,
     /// The prefix of a secret begins here.
     Prefix,
@@ -23,7 +23,7 @@ pub(super) struct Places<'a> {
     ats: Head<memchr::Memchr<'a>>,
     digits: Head<Digits<'a>>,
     prefixes: Head<Prefixes<'a>>,
-    /// Digits at the beginning of the value go on from those at the end of the one before.
+    /// Digits that would not begin here but for the end of the value before.
     cut: usize,
 }
 
@@ -41,11 +41,16 @@ impl<'a> Places<'a> {
         }
     }
 
-    /// Begins the value that begins here; all places before it have been taken. Returns where the next place is.
-    pub(super) fn enter(&mut self, start: usize) -> usize {
-        let is_digit = |at: usize| self.data.get(at).is_some_and(u8::is_ascii_digit);
-        let is_cut = self.digits.wanted && start > 0 && is_digit(start - 1) && is_digit(start);
-        self.cut = if is_cut { start } else { NONE };
+    /// Enters the value `start..end`; all places before it have been taken. Returns where the next place is.
+    pub(super) fn enter(&mut self, start: usize, end: usize) -> usize {
+        self.cut = match self.data.get(start.saturating_sub(1)..end) {
+            Some([before, value @ ..]) if self.digits.wanted && start > 0 && before.is_ascii_alphanumeric() => match value {
+                [b'0'..=b'9', ..] => start,
+                [first, second, b'0'..=b'9', ..] if first.is_ascii_alphabetic() && second.is_ascii_alphabetic() => start + 2,
+                _ => NONE,
+            },
+            _ => NONE,
+        };
         self.next()
     }
 
@@ -94,20 +99,47 @@ impl<I: Iterator<Item = usize>> Head<I> {
     }
 }
 
-/// Where runs of digits begin, found eight bytes at a time.
+/// Where a word begins with digits, or with two letters and then digits, found eight bytes at a time.
+///
+/// Of a word's bytes the highest bits tell what each of them is; shifted by bytes they tell what stands before it.
 struct Digits<'a> {
     words: std::slice::Chunks<'a, u8>,
     /// Where the word at hand begins.
     base: usize,
-    /// The highest bit of each of its bytes at which a run begins, as far as they have not been taken.
+    /// The beginnings in it that have not been taken.
     starts: u64,
-    /// Whether its last byte is a digit.
-    goes_on: bool,
+    /// What its bytes are.
+    digits: u64,
+    letters: u64,
 }
 
 impl<'a> Digits<'a> {
     fn new(data: &'a [u8]) -> Self {
-        Self { words: data.chunks(8), base: 0usize.wrapping_sub(8), starts: 0, goes_on: false }
+        Self { words: data.chunks(8), base: 0usize.wrapping_sub(8), starts: 0, digits: 0, letters: 0 }
+    }
+
+    fn read(&mut self, bytes: &[u8]) {
+        const EACH: u64 = 0x0101_0101_0101_0101;
+        const LOW: u64 = EACH * 0x7f;
+        const HIGHEST: u64 = EACH * 0x80;
+        let word = <[u8; 8]>::try_from(bytes).unwrap_or_else(|_| {
+            let mut last = [0; 8];
+            last.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+            last
+        });
+        let word = u64::from_le_bytes(word);
+        // Of seven bits that are at least `from`, the sum has the highest bit; no sum carries into the next byte.
+        let at_least = |bits: u64, from: u8| bits + EACH * u64::from(0x80 - from);
+        let (plain, lower) = (word & LOW, word & LOW | EACH * 0x20);
+        let digits = at_least(plain, b'0') & !at_least(plain, b'9' + 1) & !word & HIGHEST;
+        let letters = at_least(lower, b'a') & !at_least(lower, b'z' + 1) & !word & HIGHEST;
+        let before = |now: u64, earlier: u64, bytes: u32| now << (8 * bytes) | earlier >> (64 - 8 * bytes);
+        let letter_before = |bytes| before(letters, self.letters, bytes);
+        let word_before = |bytes| before(digits | letters, self.digits | self.letters, bytes);
+        let country_before = letter_before(1) & letter_before(2) & !word_before(3);
+        self.starts = digits & (!word_before(1) | country_before);
+        (self.digits, self.letters) = (digits, letters);
+        self.base = self.base.wrapping_add(8);
     }
 }
 
@@ -115,21 +147,9 @@ impl Iterator for Digits<'_> {
     type Item = usize;
 
     fn next(&mut self) -> Option<usize> {
-        const EACH: u64 = 0x0101_0101_0101_0101;
         while self.starts == 0 {
             let bytes = self.words.next()?;
-            let word = <[u8; 8]>::try_from(bytes).unwrap_or_else(|_| {
-                let mut last = [0; 8];
-                last.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
-                last
-            });
-            // A digit differs from `0` by less than ten: for all others the addition or the difference sets the highest bit.
-            let value = u64::from_le_bytes(word) ^ (EACH * 0x30);
-            let others = ((value & (EACH * 0x7f)) + EACH * (0x80 - 10)) | value;
-            let digits = !others & (EACH * 0x80);
-            self.starts = digits & !(digits << 8 | u64::from(self.goes_on) << 7);
-            self.goes_on = digits >> 63 == 1;
-            self.base = self.base.wrapping_add(8);
+            self.read(bytes);
         }
         let offset = self.starts.trailing_zeros() as usize / 8;
         self.starts &= self.starts - 1;
