@@ -53,7 +53,9 @@ fn is_canonical(class: Class, value: &[u8]) -> bool {
         Class::Float8 => value.try_into().is_ok_and(|bytes| !f64::from_be_bytes(bytes).is_nan()),
         Class::Numeric => is_canonical_numeric(value),
         Class::Int2 | Class::Int4 | Class::Int8 | Class::Bool | Class::Bytea | Class::Uuid => true,
-        _ => std::str::from_utf8(value).is_ok(),
+        Class::Jsonb => std::str::from_utf8(value).is_ok(),
+        // Values of the others are only read.
+        class => class.is_text() && std::str::from_utf8(value).is_ok(),
     }
 }
 

@@ -44,11 +44,15 @@ impl<'a> Places<'a> {
     /// Enters the value `start..end`; all places before it have been taken. Returns where the next place is.
     pub(super) fn enter(&mut self, start: usize, end: usize) -> usize {
         self.cut = match self.data.get(start.saturating_sub(1)..end) {
-            Some([before, value @ ..]) if self.digits.wanted && start > 0 && before.is_ascii_alphanumeric() => match value {
-                [b'0'..=b'9', ..] => start,
-                [first, second, b'0'..=b'9', ..] if first.is_ascii_alphabetic() && second.is_ascii_alphabetic() => start + 2,
-                _ => NONE,
-            },
+            Some([before, value @ ..]) if self.digits.wanted && start > 0 && before.is_ascii_alphanumeric() => {
+                match value {
+                    [b'0'..=b'9', ..] => start,
+                    [first, second, b'0'..=b'9', ..] if first.is_ascii_alphabetic() && second.is_ascii_alphabetic() => {
+                        start + 2
+                    }
+                    _ => NONE,
+                }
+            }
             _ => NONE,
         };
         self.next()

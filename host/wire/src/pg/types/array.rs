@@ -127,7 +127,8 @@ impl Header {
         if !matches!(has_null, 0 | 1) {
             return Err(BadValue);
         }
-        let dimensions = (0..count).map(|_| Ok((fields.i32()?, fields.i32()?))).collect::<Result<Vec<_>, BadValue>>()?;
+        let dimensions =
+            (0..count).map(|_| Ok((fields.i32()?, fields.i32()?))).collect::<Result<Vec<_>, BadValue>>()?;
         if dimensions.iter().any(|(length, _)| *length < 1) {
             return Err(BadValue);
         }
@@ -200,7 +201,8 @@ fn lengths(text: &[u8], each: &mut dyn FnMut(Option<&[u8]>) -> Result<(), BadVal
     let Some(bottom) = bottom else {
         return if lengths == [0] && bounds.is_empty() { Ok(vec![]) } else { Err(BadValue) };
     };
-    let fits = |(length, (lower, upper)): (&i32, &(i32, i32))| upper.checked_sub(*lower).is_some_and(|l| l == length - 1);
+    let fits =
+        |(length, (lower, upper)): (&i32, &(i32, i32))| upper.checked_sub(*lower).is_some_and(|l| l == length - 1);
     let fit = bounds.is_empty() || bounds.len() == lengths.len() && lengths.iter().zip(&bounds).all(fits);
     if bottom == lengths.len() && fit { Ok(lengths) } else { Err(BadValue) }
 }

@@ -213,7 +213,12 @@ pub fn to_text(class: Class, value: &[u8], out: &mut Vec<u8>) -> Result<(), BadV
             i64::MIN => text(format_args!("-infinity"))?,
             micros => {
                 let zone = if class == Class::TimestampTz { "+00" } else { "" };
-                time::moment_text(micros.div_euclid(time::DAY_MICROS), Some(micros.rem_euclid(time::DAY_MICROS)), zone, out)?;
+                time::moment_text(
+                    micros.div_euclid(time::DAY_MICROS),
+                    Some(micros.rem_euclid(time::DAY_MICROS)),
+                    zone,
+                    out,
+                )?;
             }
         },
         _ => return Err(BadValue),
@@ -317,4 +322,3 @@ fn is_json(text: &[u8]) -> bool {
     let read = <serde::de::IgnoredAny as serde::Deserialize>::deserialize(&mut reader);
     read.is_ok() && reader.end().is_ok()
 }
-

@@ -53,7 +53,9 @@ impl Type {
             Kind::Array(element) => Form::Array(inner(element, modifier)),
             Kind::Range(bound) => Form::Range(inner(bound, -1)),
             Kind::Multirange(range) => Form::Multirange(inner(range, -1)),
-            Kind::Record(fields) => Form::Record(fields.iter().map(|(oid, modifier)| *inner(*oid, *modifier)).collect()),
+            Kind::Record(fields) => {
+                Form::Record(fields.iter().map(|(oid, modifier)| *inner(*oid, *modifier)).collect())
+            }
         };
         Self { oid, modifier, form }
     }
@@ -167,7 +169,8 @@ impl Quotes {
         scratch.clear();
         if text.get(*at) != Some(&b'"') {
             let rest = text.get(*at..).unwrap_or_default();
-            let ends = |byte: &u8| matches!(byte, b'"' | b'\\') || super::is_space(*byte) || self.special.contains(byte);
+            let ends =
+                |byte: &u8| matches!(byte, b'"' | b'\\') || super::is_space(*byte) || self.special.contains(byte);
             let taken = rest.split(ends).next().unwrap_or_default();
             *at += taken.len();
             scratch.extend_from_slice(taken);

@@ -75,10 +75,7 @@ impl<'a> Fields<'a> {
 }
 
 /// Appends a value and its length, or the length that stands for NULL.
-fn put_value<E>(
-    out: &mut Vec<u8>,
-    write: impl FnOnce(&mut Vec<u8>) -> Result<Inner, E>,
-) -> Result<Inner, E>
+fn put_value<E>(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> Result<Inner, E>) -> Result<Inner, E>
 where
     E: From<BadValue>,
 {

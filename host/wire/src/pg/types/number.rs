@@ -117,4 +117,3 @@ pub(super) fn numeric_binary(text: &str, out: &mut Vec<u8>) -> Result<(), BadVal
     kept.iter().for_each(|g| out.extend(g.to_be_bytes()));
     Ok(())
 }
-

@@ -181,4 +181,3 @@ pub(super) fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     let day_of_year = (153 * march_month + 2) / 5 + day - 1;
     era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
 }
-
