@@ -22,4 +22,5 @@ mod rollout;
 mod secrets;
 mod support;
 mod swap;
+mod values;
 mod webhooks;

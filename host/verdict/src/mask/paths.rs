@@ -144,7 +144,7 @@ impl Walk<'_> {
                     depth += 1;
                     self.at += 1;
                 }
-                b'}' | b']' | b',' if depth == 0 => return,
+                b'}' | b']' | b',' | b' ' | b'\t' | b'\n' | b'\r' if depth == 0 => return,
                 b'}' | b']' => {
                     depth -= 1;
                     self.at += 1;
