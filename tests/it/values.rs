@@ -6,7 +6,7 @@ use std::error::Error;
 use bytes::BytesMut;
 use portcullis_tests::gateway::{Gateway, Options, USER_PASSWORD};
 use portcullis_tests::postgres::{self, Postgres};
-use portcullis_wire::pg::types::{Kind, Type, builtin, name};
+use portcullis_wire::pg::types::{Make, Type, builtin, name};
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type as PgType, to_sql_checked};
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
@@ -363,16 +363,16 @@ fn the_table_of_types_is_the_servers_own() {
             panic!("{line}")
         };
         let number = |text: &str| text.parse::<u32>().unwrap();
-        let Some(kind) = builtin(number(oid)) else { continue };
+        let Some(make) = builtin(number(oid)) else { continue };
         known += 1;
         assert_eq!(name(number(oid)), Some(typname));
-        match kind {
-            Kind::Array(of) => assert_eq!(of, number(element), "{typname}"),
-            Kind::Range(of) => assert_eq!(of, number(bound), "{typname}"),
-            Kind::Multirange(of) => assert_eq!(of, number(range), "{typname}"),
-            Kind::Plain(_) => assert!(number(bound) == 0 && number(range) == 0, "{typname}"),
-            Kind::Record(_) => assert_eq!(typname, "record"),
-            Kind::Domain { .. } => panic!("{typname}"),
+        match make {
+            Make::Array(of) => assert_eq!(of, number(element), "{typname}"),
+            Make::Range(of) => assert_eq!(of, number(bound), "{typname}"),
+            Make::Multirange(of) => assert_eq!(of, number(range), "{typname}"),
+            Make::Plain(_) => assert!(number(bound) == 0 && number(range) == 0, "{typname}"),
+            Make::Record(_) => assert_eq!(typname, "record"),
+            Make::Domain { .. } => panic!("{typname}"),
         }
     }
     assert!(known > 120, "{known}");

@@ -10,7 +10,7 @@ use portcullis_verdict::{Batch, Chunk, ColumnPlan, Command, Denial, Judge, Limit
 use portcullis_wire::pg::frame::WireError;
 use portcullis_wire::pg::message::{Fault, Field};
 use portcullis_wire::pg::rows::{self, Cell};
-use portcullis_wire::pg::types::{self, BadValue, Class, Form, Inner, Kind, Type};
+use portcullis_wire::pg::types::{self, BadValue, Class, Form, Inner, Make, Type};
 
 use super::denied;
 
@@ -75,10 +75,10 @@ impl Editor {
         (shape, passed): (&[Field], u64),
         key: &HashKey,
     ) -> Result<Self, Fault> {
-        Self::knowing(command, snapshot, result, plan, (shape, passed), key, &|_| Kind::Plain(Class::Other))
+        Self::knowing(command, snapshot, result, plan, (shape, passed), key, &|_| Make::Plain(Class::Other))
     }
 
-    /// The same, where `kind` tells how types are made that are not built in.
+    /// The same, where `make` tells how types are made that are not built in.
     pub(crate) fn knowing<'a>(
         command: Arc<Command>,
         snapshot: Snapshot,
@@ -86,11 +86,11 @@ impl Editor {
         plan: RowPlan,
         (shape, passed): (&[Field], u64),
         key: &HashKey,
-        kind: &dyn Fn(u32) -> Kind<'a>,
+        make: &dyn Fn(u32) -> Make<'a>,
     ) -> Result<Self, Fault> {
         let (mut targets, mut how, mut inspected, mut batch) = (vec![], vec![], vec![], Batch::default());
         for (index, (plan, field)) in plan.columns.iter().zip(shape).enumerate() {
-            let (ty, binary) = (Type::of(field.type_oid, field.type_modifier, kind), field.binary);
+            let (ty, binary) = (Type::of(field.type_oid, field.type_modifier, make), field.binary);
             match plan {
                 ColumnPlan::Keep => continue,
                 ColumnPlan::Mask(mask, policy) => {

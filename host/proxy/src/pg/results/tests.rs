@@ -90,17 +90,17 @@ fn editor(columns: Vec<ColumnPlan>, max_rows: Option<u64>, shape: &[Field]) -> R
     let command = Arc::new(Command { sequence: 1, phase: Phase::Execute, statement, parameters: vec![], reason: None });
     let limit = max_rows.map(|max_rows| Limit { max_rows, policy: "l".into() });
     let plan = RowPlan { columns, limit, asked: vec![] };
-    Editor::knowing(command, Snapshot::empty(), Arc::default(), plan, (shape, 0), &HashKey::new(b"key"), &kind)
+    Editor::knowing(command, Snapshot::empty(), Arc::default(), plan, (shape, 0), &HashKey::new(b"key"), &make)
 }
 
-fn kind(oid: u32) -> Kind<'static> {
+fn make(oid: u32) -> Make<'static> {
     match oid {
-        PERSON => Kind::Record(&[(INT4, -1), (MAIL, -1), (DATE, -1)]),
-        PERSONS => Kind::Array(PERSON),
-        MAIL => Kind::Domain { base: VARCHAR, modifier: 20 },
-        MAILS => Kind::Array(MAIL),
-        COLOUR => Kind::Plain(Class::Enum),
-        _ => Kind::Plain(Class::Other),
+        PERSON => Make::Record(&[(INT4, -1), (MAIL, -1), (DATE, -1)]),
+        PERSONS => Make::Array(PERSON),
+        MAIL => Make::Domain { base: VARCHAR, modifier: 20 },
+        MAILS => Make::Array(MAIL),
+        COLOUR => Make::Plain(Class::Enum),
+        _ => Make::Plain(Class::Other),
     }
 }
 
@@ -144,7 +144,7 @@ fn refusal(stop: Stop) -> String {
 
 fn binary(oid: u32, text: &str) -> Vec<u8> {
     let mut out = vec![];
-    Type::of(oid, -1, &kind).to_binary(text.as_bytes(), &mut out).unwrap();
+    Type::of(oid, -1, &make).to_binary(text.as_bytes(), &mut out).unwrap();
     out
 }
 
@@ -161,7 +161,7 @@ fn in_both_formats(mask: &Mask, oid: u32, type_modifier: i32, value: &str) -> [O
             let mut shown = value.clone();
             if is_binary {
                 shown.clear();
-                Type::of(oid, -1, &kind).to_text(&value, &mut shown).unwrap();
+                Type::of(oid, -1, &make).to_text(&value, &mut shown).unwrap();
             }
             String::from_utf8(shown).unwrap()
         })

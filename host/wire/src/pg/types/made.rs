@@ -1,6 +1,6 @@
 //! Types that are made of others.
 
-use super::{BadValue, Class, Inner, Kind, array, builtin, is_valid_text, range, record, to_binary, to_text};
+use super::{BadValue, Class, Inner, Make, array, builtin, is_valid_text, range, record, to_binary, to_text};
 
 /// Types within types, deeper than anybody goes.
 const MOST_LEVELS: usize = 16;
@@ -35,25 +35,25 @@ pub enum Form {
 pub type Each<'a, E> = dyn FnMut(usize, &[u8], &mut Vec<u8>) -> Result<Inner, E> + 'a;
 
 impl Type {
-    /// The type with this OID and modifier. `kind` tells of types that are not built in.
-    pub fn of<'a>(oid: u32, modifier: i32, kind: &dyn Fn(u32) -> Kind<'a>) -> Self {
-        Self::within(oid, modifier, kind, MOST_LEVELS)
+    /// The type with this OID and modifier. `make` tells of types that are not built in.
+    pub fn of<'a>(oid: u32, modifier: i32, make: &dyn Fn(u32) -> Make<'a>) -> Self {
+        Self::within(oid, modifier, make, MOST_LEVELS)
     }
 
-    fn within<'a>(oid: u32, modifier: i32, kind: &dyn Fn(u32) -> Kind<'a>, levels: usize) -> Self {
-        let inner = |oid, modifier| Box::new(Self::within(oid, modifier, kind, levels.saturating_sub(1)));
-        let form = match builtin(oid).unwrap_or_else(|| kind(oid)) {
+    fn within<'a>(oid: u32, modifier: i32, make: &dyn Fn(u32) -> Make<'a>, levels: usize) -> Self {
+        let inner = |oid, modifier| Box::new(Self::within(oid, modifier, make, levels.saturating_sub(1)));
+        let form = match builtin(oid).unwrap_or_else(|| make(oid)) {
             _ if levels == 0 => Form::Plain(Class::Other),
-            Kind::Plain(class) => Form::Plain(class),
-            Kind::Domain { base, modifier: of_base } => {
+            Make::Plain(class) => Form::Plain(class),
+            Make::Domain { base, modifier: of_base } => {
                 let base = inner(base, if modifier == -1 { of_base } else { modifier });
                 return Self { oid, ..*base };
             }
             // An array's modifier is its elements'.
-            Kind::Array(element) => Form::Array(inner(element, modifier)),
-            Kind::Range(bound) => Form::Range(inner(bound, -1)),
-            Kind::Multirange(range) => Form::Multirange(inner(range, -1)),
-            Kind::Record(fields) => {
+            Make::Array(element) => Form::Array(inner(element, modifier)),
+            Make::Range(bound) => Form::Range(inner(bound, -1)),
+            Make::Multirange(range) => Form::Multirange(inner(range, -1)),
+            Make::Record(fields) => {
                 Form::Record(fields.iter().map(|(oid, modifier)| *inner(*oid, *modifier)).collect())
             }
         };
@@ -62,7 +62,7 @@ impl Type {
 
     /// A built-in type.
     pub fn builtin(oid: u32) -> Self {
-        Self::of(oid, -1, &|_| Kind::Plain(Class::Other))
+        Self::of(oid, -1, &|_| Make::Plain(Class::Other))
     }
 
     /// Whether values in the binary format have a text form here.

@@ -19,7 +19,7 @@ mod time;
 
 pub use class::{Class, is_valid_text, to_binary, to_text};
 pub use made::{Form, Type};
-pub use table::{Kind, builtin, class, name};
+pub use table::{Make, builtin, class, name};
 
 /// A value that is not valid for its type, or not representable here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -179,9 +179,9 @@ fn marked(ty: &Type, binary: bool, value: &[u8]) -> Result<Vec<u8>, BadValue> {
 
 fn person() -> Type {
     Type::of(20_000, -1, &|oid| match oid {
-        20_000 => Kind::Record(&[(25, -1), (20_001, -1), (1009, -1)]),
-        20_001 => Kind::Domain { base: 1043, modifier: 12 },
-        _ => Kind::Plain(Class::Other),
+        20_000 => Make::Record(&[(25, -1), (20_001, -1), (1009, -1)]),
+        20_001 => Make::Domain { base: 1043, modifier: 12 },
+        _ => Make::Plain(Class::Other),
     })
 }
 
