@@ -14,6 +14,9 @@ use portcullis_wire::pg::types::{self, BadValue, Class, Form, Inner, Make, Type}
 
 use super::denied;
 
+/// A masked row may be larger than what the server sent, but not by any amount.
+const MOST_ROW_BYTES: usize = 256 << 20;
+
 /// Edits the rows of one result.
 pub(crate) struct Editor {
     command: Arc<Command>,
@@ -190,9 +193,13 @@ impl Editor {
     }
 
     fn edit_row(&mut self, row: usize, frame: &[u8], out: &mut Vec<u8>, masked: &mut u64) -> Result<(), Stop> {
-        let (how, batch) = (&self.how, &self.batch);
+        let (how, batch, start) = (&self.how, &self.batch, out.len());
         rows::rewrite(frame, self.count, &self.targets, out, |place, value, out| {
             let Some(value) = value else { return Ok(Cell::Keep) };
+            if out.len() - start > MOST_ROW_BYTES {
+                let what = "a row is too large when it is masked";
+                return Err(Stop::Refuse(Fault::error("54000", what).with_hint("select fewer columns")));
+            }
             let cell = match &how[place] {
                 How::Mask { mask, ty, binary } => mask.apply(ty, *binary, value, out),
                 How::Inspect { chunk, ty, binary } => {

@@ -57,17 +57,27 @@ fn step(text: &str) -> Option<(Step, &str)> {
     (end > 0).then(|| (Step::Key(key[..end].to_owned()), &key[end..]))
 }
 
-/// Appends a JSON text in which the values at the ends of these paths are `replacement`. False if it is no JSON: nothing was appended then.
+/// A text of many short values would grow much under a long replacement: by more than this, and so many times, it does not.
+const ROOM: (usize, usize) = (64 << 10, 16);
+
+/// Appends a JSON text in which the values at the ends of these paths are `replacement`. False if it is no JSON, or would become far too
+/// large: nothing was appended then.
 pub(super) fn replace(paths: &[Path], json: &[u8], replacement: &[u8], out: &mut Vec<u8>) -> bool {
     // What serde ignores it does not check for UTF-8.
     if !std::str::from_utf8(json).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok()) {
         return false;
     }
-    let mut walk = Walk { json, at: 0, copied: 0, replacement, out };
+    let start = out.len();
+    let most = start + ROOM.0 + json.len().saturating_mul(ROOM.1).min(json.len().max(64 << 20));
+    let mut walk = Walk { json, at: 0, copied: 0, replacement, most, out };
     let paths: Vec<&[Step]> = paths.iter().map(|path| &path.0[..]).collect();
     walk.value(&paths);
     walk.out.extend_from_slice(json.get(walk.copied..).unwrap_or_default());
-    true
+    let fits = out.len() <= most;
+    if !fits {
+        out.truncate(start);
+    }
+    fits
 }
 
 /// A walk through a text that is JSON.
@@ -77,6 +87,8 @@ struct Walk<'a> {
     /// What is before has been appended.
     copied: usize,
     replacement: &'a [u8],
+    /// Where the output gets too large.
+    most: usize,
     out: &'a mut Vec<u8>,
 }
 
@@ -88,6 +100,9 @@ impl Walk<'_> {
             self.out.extend_from_slice(self.json.get(self.copied..self.at).unwrap_or_default());
             self.out.extend_from_slice(self.replacement);
             self.skip();
+            if self.out.len() > self.most {
+                self.at = self.json.len();
+            }
             self.copied = self.at;
             return;
         }
@@ -220,6 +235,16 @@ mod tests {
     fn depth_is_no_danger() {
         let deep = format!("{{\"b\":{}{},\"a\":1}}", "[".repeat(100_000), "]".repeat(100_000));
         assert!(replaced(&["$.a"], &deep).unwrap().ends_with("\"a\":#}"));
+    }
+
+    #[test]
+    fn nothing_grows_beyond_bounds() {
+        let many = format!("[{}1]", "1,".repeat(1_000_000));
+        let paths = [Path::parse("$[*]").unwrap()];
+        let mut out = b"x".to_vec();
+        assert!(!replace(&paths, many.as_bytes(), &[b'*'; 1000], &mut out) && out == b"x");
+        assert!(out.capacity() < 128 << 20);
+        assert!(replace(&paths, many.as_bytes(), &[b'*'; 20], &mut out));
     }
 
     #[test]

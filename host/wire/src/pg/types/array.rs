@@ -1,7 +1,7 @@
 //! Arrays: `{a,"b c",NULL}`, nested for each dimension, and in the binary format a header with the elements behind it.
 
 use super::made::{Each, Quotes};
-use super::{BadValue, Fields, Inner, Type, put_value, set};
+use super::{BadValue, Fields, Inner, Room, Type, put_value, set};
 
 const MOST_DIMENSIONS: usize = 6;
 const QUOTES: Quotes = Quotes { special: b"{},", doubled: false, null: b"NULL" };
@@ -26,6 +26,7 @@ pub(super) fn to_text(element: &Type, value: &[u8], out: &mut Vec<u8>) -> Result
     for outer in (1..sizes.len()).rev() {
         sizes[outer - 1] = sizes[outer - 1].checked_mul(sizes[outer]).ok_or(BadValue)?;
     }
+    let room = Room::behind(out, value.len());
     let braces = |index: i64| sizes.iter().filter(|size| index % **size == 0).count();
     let mut text = Vec::new();
     for index in 0..sizes[0] {
@@ -42,6 +43,7 @@ pub(super) fn to_text(element: &Type, value: &[u8], out: &mut Vec<u8>) -> Result
             }
         }
         out.resize(out.len() + braces(index + 1), b'}');
+        room.check(out)?;
     }
     fields.end()
 }
@@ -79,6 +81,7 @@ pub(super) fn check(text: &[u8], each: &mut Each<'_, BadValue>) -> Result<(), Ba
 /// Appends an array in text form, each element made anew.
 pub(super) fn edit_text<E: From<BadValue>>(text: &[u8], out: &mut Vec<u8>, each: &mut Each<'_, E>) -> Result<(), E> {
     let (_, begin) = bounds(text)?;
+    let room = Room::behind(out, text.len());
     out.extend_from_slice(text.get(..begin).unwrap_or_default());
     let mut made = Vec::new();
     walk(text, begin, &mut |token| {
@@ -93,7 +96,7 @@ pub(super) fn edit_text<E: From<BadValue>>(text: &[u8], out: &mut Vec<u8>, each:
                 }
             }
         }
-        Ok(())
+        Ok(room.check(out)?)
     })
 }
 
@@ -101,13 +104,14 @@ pub(super) fn edit_text<E: From<BadValue>>(text: &[u8], out: &mut Vec<u8>, each:
 pub(super) fn edit_binary<E: From<BadValue>>(value: &[u8], out: &mut Vec<u8>, each: &mut Each<'_, E>) -> Result<(), E> {
     let mut fields = Fields(value);
     let header = Header::read(&mut fields)?;
-    let start = out.len();
+    let (start, room) = (out.len(), Room::behind(out, value.len()));
     out.extend_from_slice(value.get(..value.len() - fields.0.len()).unwrap_or_default());
     let mut has_null = false;
     for _ in 0..header.count()? {
         let value = fields.value()?;
         let written = put_value(out, |out| value.map_or(Ok(Inner::Null), |value| each(0, value, out)))?;
         has_null |= written == Inner::Null;
+        room.check(out)?;
     }
     fields.end()?;
     set(out, start + 4, has_null.into());

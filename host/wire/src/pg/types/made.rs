@@ -32,7 +32,7 @@ pub enum Form {
 }
 
 /// Makes one value within another: its place among the fields of a row (0 in an array), the value, and the output to append to.
-pub type Each<'a, E> = dyn FnMut(usize, &[u8], &mut Vec<u8>) -> Result<Inner, E> + 'a;
+pub(super) type Each<'a, E> = dyn FnMut(usize, &[u8], &mut Vec<u8>) -> Result<Inner, E> + 'a;
 
 impl Type {
     /// The type with this OID and modifier. `make` tells of types that are not built in.

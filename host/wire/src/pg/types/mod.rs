@@ -74,6 +74,29 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// How large the text form or the edited form of a value within which there are others may get. Otherwise short elements under a long
+/// mask, or numbers with a thousand digits in a byte, would be worth all memory.
+struct Room {
+    start: usize,
+    most: usize,
+}
+
+impl Room {
+    const FACTOR: usize = 16;
+    const SMALL: usize = 64 << 10;
+    const LARGE: usize = 64 << 20;
+
+    /// Room behind what is there, for what a value of so many bytes becomes.
+    fn behind(out: &[u8], len: usize) -> Self {
+        let most = len.saturating_mul(Self::FACTOR).saturating_add(Self::SMALL);
+        Self { start: out.len(), most: most.min(len.max(Self::LARGE)) }
+    }
+
+    fn check(&self, out: &[u8]) -> Result<(), BadValue> {
+        if out.len() - self.start > self.most { Err(BadValue) } else { Ok(()) }
+    }
+}
+
 /// Appends a value and its length, or the length that stands for NULL.
 fn put_value<E>(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> Result<Inner, E>) -> Result<Inner, E>
 where

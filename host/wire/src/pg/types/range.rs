@@ -1,7 +1,7 @@
 //! Ranges: `[1,10)`, `empty`, and lists of them. They are shown, never made.
 
 use super::made::Quotes;
-use super::{BadValue, Fields, Type};
+use super::{BadValue, Fields, Room, Type};
 
 const QUOTES: Quotes = Quotes { special: b"()[],", doubled: true, null: b"" };
 
@@ -36,13 +36,14 @@ pub(super) fn to_text(bound: &Type, value: &[u8], out: &mut Vec<u8>) -> Result<(
 /// Appends the text form of a list of ranges in the binary format.
 pub(super) fn list_to_text(range: &Type, value: &[u8], out: &mut Vec<u8>) -> Result<(), BadValue> {
     let mut fields = Fields(value);
-    let count = fields.i32()?;
+    let (count, room) = (fields.i32()?, Room::behind(out, value.len()));
     out.push(b'{');
     for place in 0..count {
         if place > 0 {
             out.push(b',');
         }
         range.to_text(fields.value()?.ok_or(BadValue)?, out)?;
+        room.check(out)?;
     }
     out.push(b'}');
     fields.end()

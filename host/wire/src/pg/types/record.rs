@@ -1,7 +1,7 @@
 //! Rows: `(a,"b c",)`, where nothing between commas is NULL, and in the binary format fields with their types.
 
 use super::made::{Each, Quotes};
-use super::{BadValue, Fields, Inner, Type, put_value};
+use super::{BadValue, Fields, Inner, Room, Type, put_value};
 
 const QUOTES: Quotes = Quotes { special: b"(),", doubled: true, null: b"" };
 
@@ -12,7 +12,7 @@ pub(super) fn to_text(fields: &[Type], value: &[u8], out: &mut Vec<u8>) -> Resul
     if !fields.is_empty() && usize::try_from(count) != Ok(fields.len()) {
         return Err(BadValue);
     }
-    let mut text = Vec::new();
+    let (mut text, room) = (Vec::new(), Room::behind(out, value.len()));
     out.push(b'(');
     for place in 0..count {
         if place > 0 {
@@ -26,6 +26,7 @@ pub(super) fn to_text(fields: &[Type], value: &[u8], out: &mut Vec<u8>) -> Resul
             None => Type::builtin(oid).to_text(value, &mut text)?,
         }
         QUOTES.put(&text, out);
+        room.check(out)?;
     }
     out.push(b')');
     body.end()
@@ -52,7 +53,7 @@ pub(super) fn edit_text<E: From<BadValue>>(
     out: &mut Vec<u8>,
     each: &mut Each<'_, E>,
 ) -> Result<(), E> {
-    let mut made = Vec::new();
+    let (mut made, room) = (Vec::new(), Room::behind(out, text.len()));
     out.push(b'(');
     walk(count, text, &mut |place, value| {
         if place > 0 {
@@ -64,7 +65,7 @@ pub(super) fn edit_text<E: From<BadValue>>(
         {
             QUOTES.put(&made, out);
         }
-        Ok::<_, E>(())
+        Ok::<_, E>(room.check(out)?)
     })?;
     out.push(b')');
     Ok(())
@@ -81,11 +82,13 @@ pub(super) fn edit_binary<E: From<BadValue>>(
     if usize::try_from(fields.i32()?) != Ok(count) {
         return Err(BadValue.into());
     }
+    let room = Room::behind(out, value.len());
     out.extend((count as i32).to_be_bytes());
     for place in 0..count {
         out.extend(fields.u32()?.to_be_bytes());
         let value = fields.value()?;
         put_value(out, |out| value.map_or(Ok(Inner::Null), |value| each(place, value, out)))?;
+        room.check(out)?;
     }
     Ok(fields.end()?)
 }

@@ -251,6 +251,32 @@ fn what_is_no_array_and_no_row_is_refused() {
     assert!(!Type::builtin(2249).is_valid_text(b"(a)"), "the fields are not known");
 }
 
+#[test]
+fn nothing_grows_beyond_bounds() {
+    // Many short elements under a long mask.
+    let many = Type::builtin(1009);
+    let text = format!("{{{}a}}", "a,".repeat(100_000));
+    let mut binary = vec![];
+    many.to_binary(text.as_bytes(), &mut binary).unwrap();
+    for (is_binary, value) in [(false, text.as_bytes()), (true, &binary[..])] {
+        for (len, fits) in [(20, true), (1000, false)] {
+            let mut out = vec![];
+            let long = &mut |_, _: &[u8], out: &mut Vec<u8>| {
+                out.resize(out.len() + len, b'*');
+                Ok::<_, BadValue>(Inner::Written)
+            };
+            assert_eq!(many.edit(is_binary, value, &mut out, long).is_ok(), fits, "{is_binary} {len}");
+            assert!(out.len() < 20 * value.len());
+        }
+    }
+    // Numbers that are much shorter in the binary format: ten bytes for 10^131067.
+    let number = [&[0, 0, 0, 10, 0, 1, 0x7f, 0xfe, 0, 0, 0, 0, 0, 1][..]].concat();
+    let mut numbers = [1, 0, 1700, 1000, 1].iter().flat_map(|n: &i32| n.to_be_bytes()).collect::<Vec<u8>>();
+    numbers.extend(number.repeat(1000));
+    let mut out = vec![];
+    assert!(Type::builtin(1231).to_text(&numbers, &mut out).is_err() && out.len() < 1 << 20);
+}
+
 proptest! {
     #[test]
     fn what_is_written_within_others_is_read_again(
