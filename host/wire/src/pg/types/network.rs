@@ -29,10 +29,10 @@ pub(super) fn address_text(value: &[u8], is_cidr: bool, out: &mut Vec<u8>) -> Re
     Ok(())
 }
 
-/// An address of which only the last 32 bits are set is written as an IPv4 one, but for `::` and `::1`.
+/// An address of which only the last 32 bits are set is written as an IPv4 one, unless only the last 16 are.
 fn ipv6(bytes: [u8; 16]) -> String {
     match u128::from_be_bytes(bytes) {
-        low @ 2..=0xffff_ffff => format!("::{}", Ipv4Addr::from(low as u32)),
+        low @ 0x1_0000..=0xffff_ffff => format!("::{}", Ipv4Addr::from(low as u32)),
         _ => Ipv6Addr::from(bytes).to_string(),
     }
 }
