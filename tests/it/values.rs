@@ -37,7 +37,7 @@ const SAMPLES: &[(&str, &str)] = &[
     ("varchar", "geheim@example.org"),
     ("char(20)", "geheim@example.org"),
     ("json", "{\"b\": \"geheim@example.org\", \"b\": [1, \"geheim\"]}"),
-    ("jsonb", "{\"b\": \"geheim@example.org\", \"c\": [1, \"geheim\"]}"),
+    ("jsonb", "{\"b\": \"geheim@example.org\", \"c\": [1, \"x\"]}"),
     ("jsonpath", "$.\"geheim\"[*]"),
     ("xml", "<a>geheim</a>"),
     ("uuid", "00112233-4455-6677-8899-aabbccddeeff"),
@@ -110,13 +110,14 @@ const SAMPLES: &[(&str, &str)] = &[
 ];
 
 /// Every mask, as settings of a rule.
-const MASKS: [(&str, &str); 8] = [
+const MASKS: [(&str, &str); 9] = [
     ("constant", "mask = \"constant\", value = \"7\""),
     ("year", "mask = \"date-to-year\""),
     ("email", "mask = \"email\""),
     ("hash", "mask = \"hash\""),
     ("last", "mask = \"keep-last\", count = 3"),
     ("null", "mask = \"null\""),
+    ("path", "mask = \"redact\", paths = [\"$.b\", \"$.a\"]"),
     ("redact", "mask = \"redact\""),
     ("text", "mask = \"constant\", value = \"hidden\""),
 ];
@@ -280,6 +281,42 @@ fn masked_values_are_valid_for_their_type_and_show_nothing() {
         }
         // Not everything became NULL.
         assert!(kept > 150, "{kept} values");
+    });
+}
+
+#[test]
+fn what_is_within_a_value_is_masked_by_itself() {
+    let postgres = server();
+    let gateway = masking(&postgres);
+    block_on(async {
+        let through = through(&gateway).await;
+        for (mask, ty, expected) in [
+            ("redact", "text[]", Some("{[redacted],NULL,[redacted],[redacted],[redacted],[redacted]}")),
+            ("email", "varchar(9)[]", Some("{g***@ex}")),
+            ("last", "varchar(9)[]", Some("{******@ex}")),
+            ("constant", "int4[]", Some("{7,NULL,7}")),
+            ("year", "date[]", Some("{1984-01-01,NULL}")),
+            ("redact", "jsonb[]", Some(r#"{"\"[redacted]\"","\"[redacted]\""}"#)),
+            ("path", "jsonb[]", Some(r#"{"{\"a\": \"[redacted]\"}",1}"#)),
+            ("path", "json", Some(r#"{"b": "[redacted]", "b": "[redacted]"}"#)),
+            ("path", "jsonb", Some(r#"{"b": "[redacted]", "c": [1, "x"]}"#)),
+            ("path", "text", Some("[redacted]")),
+            ("redact", "int4[]", None),
+            ("null", "text[]", None),
+        ] {
+            let i = SAMPLES.iter().position(|(sample, _)| *sample == ty).unwrap();
+            let query = format!("select c{i} as {mask}_c from samples limit 1");
+            let text = texts(&through, &query).await.unwrap()[0][0].clone();
+            let made = Type::builtin(through.prepare(&query).await.unwrap().columns()[0].type_().oid());
+            let binary = binaries(&through, &query).await.unwrap()[0][0].clone().map(|value| {
+                let mut shown = vec![];
+                made.to_text(&value, &mut shown).unwrap();
+                shown
+            });
+            let shown = |value: &Option<Vec<u8>>| value.as_ref().map(|value| String::from_utf8(value.clone()).unwrap());
+            assert_eq!(shown(&text).as_deref(), expected, "{mask} of {ty} as text");
+            assert_eq!(shown(&binary).as_deref(), expected, "{mask} of {ty} in binary");
+        }
     });
 }
 
