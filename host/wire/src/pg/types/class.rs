@@ -140,90 +140,51 @@ impl Class {
 
 /// Appends the text form of a value in the binary format.
 pub fn to_text(class: Class, value: &[u8], out: &mut Vec<u8>) -> Result<(), BadValue> {
-    use std::io::Write as _;
-    let mut text = |arguments: std::fmt::Arguments<'_>| out.write_fmt(arguments).map_err(|_| BadValue);
     match class {
-        _ if class.is_text() => out.extend_from_slice(value),
-        Class::Jsonb => match value {
-            [1, json @ ..] => out.extend_from_slice(json),
-            _ => return Err(BadValue),
+        _ if class.is_text() => push(out, value),
+        Class::Jsonb | Class::JsonPath => match value {
+            // The version of the format.
+            [1, text @ ..] => push(out, text),
+            _ => Err(BadValue),
         },
         Class::Bool => match value {
-            [0] => out.push(b'f'),
-            [1] => out.push(b't'),
-            _ => return Err(BadValue),
+            [0] => push(out, b"f"),
+            [1] => push(out, b"t"),
+            _ => Err(BadValue),
         },
-        Class::Int2 => text(format_args!("{}", i16::from_be_bytes(exact(value)?)))?,
-        Class::Int4 => text(format_args!("{}", i32::from_be_bytes(exact(value)?)))?,
-        Class::Int8 => text(format_args!("{}", i64::from_be_bytes(exact(value)?)))?,
-        Class::Oid => text(format_args!("{}", u32::from_be_bytes(exact(value)?)))?,
-        Class::Xid8 => text(format_args!("{}", u64::from_be_bytes(exact(value)?)))?,
-        Class::PgLsn => {
-            let place = u64::from_be_bytes(exact(value)?);
-            text(format_args!("{:X}/{:X}", place >> 32, place & 0xffff_ffff))?;
-        }
-        Class::Tid => {
-            let (block, offset) = value.split_at_checked(4).ok_or(BadValue)?;
-            text(format_args!("({},{})", u32::from_be_bytes(exact(block)?), u16::from_be_bytes(exact(offset)?)))?;
-        }
-        Class::Float4 => number::float_text(f32::from_be_bytes(exact(value)?), number::FLOAT4_DIGITS, out)?,
-        Class::Float8 => number::float_text(f64::from_be_bytes(exact(value)?), number::FLOAT8_DIGITS, out)?,
-        Class::Numeric => number::numeric_text(value, out)?,
         Class::Char => match value {
-            [0] => {}
-            [byte @ 1..=0x7f] => out.push(*byte),
-            [byte] => text(format_args!("\\{byte:03o}"))?,
-            _ => return Err(BadValue),
+            [0] => Ok(()),
+            [byte @ 1..=0x7f] => push(out, &[*byte]),
+            [byte] => push(out, format!("\\{byte:03o}").as_bytes()),
+            _ => Err(BadValue),
         },
-        Class::JsonPath => match value {
-            [1, path @ ..] => out.extend_from_slice(path),
-            _ => return Err(BadValue),
-        },
-        Class::Bits => bits_text(value, out)?,
-        Class::Inet => network::address_text(value, false, out)?,
-        Class::Cidr => network::address_text(value, true, out)?,
-        Class::MacAddr => network::mac_text(value, out)?,
-        Class::Point | Class::Lseg | Class::Box | Class::Path | Class::Polygon | Class::Line | Class::Circle => {
-            geometry::text(class, value, out)?;
-        }
-        Class::Time => time::time_text(i64::from_be_bytes(exact(value)?), out)?,
-        Class::TimeTz => {
-            let (micros, zone) = value.split_at_checked(8).ok_or(BadValue)?;
-            time::time_text(i64::from_be_bytes(exact(micros)?), out)?;
-            time::zone_text(i32::from_be_bytes(exact(zone)?), out)?;
-        }
-        Class::Interval => time::interval_text(value, out)?,
+        Class::Bits => bits_text(value, out),
         Class::Bytea => {
-            text(format_args!("\\x"))?;
-            value.iter().try_for_each(|byte| text(format_args!("{byte:02x}")))?;
+            out.extend_from_slice(b"\\x");
+            value.iter().try_for_each(|byte| push(out, format!("{byte:02x}").as_bytes()))
         }
         Class::Uuid => {
-            for (i, byte) in exact::<16>(value)?.iter().enumerate() {
-                let dash = if matches!(i, 4 | 6 | 8 | 10) { "-" } else { "" };
-                text(format_args!("{dash}{byte:02x}"))?;
-            }
+            let dash = |i| if matches!(i, 4 | 6 | 8 | 10) { "-" } else { "" };
+            let mut bytes = exact::<16>(value)?.into_iter().enumerate();
+            bytes.try_for_each(|(i, byte)| push(out, format!("{}{byte:02x}", dash(i)).as_bytes()))
         }
-        Class::Date => match i32::from_be_bytes(exact(value)?) {
-            i32::MAX => text(format_args!("infinity"))?,
-            i32::MIN => text(format_args!("-infinity"))?,
-            days => time::moment_text(days.into(), None, "", out)?,
-        },
-        Class::Timestamp | Class::TimestampTz => match i64::from_be_bytes(exact(value)?) {
-            i64::MAX => text(format_args!("infinity"))?,
-            i64::MIN => text(format_args!("-infinity"))?,
-            micros => {
-                let zone = if class == Class::TimestampTz { "+00" } else { "" };
-                time::moment_text(
-                    micros.div_euclid(time::DAY_MICROS),
-                    Some(micros.rem_euclid(time::DAY_MICROS)),
-                    zone,
-                    out,
-                )?;
-            }
-        },
-        _ => return Err(BadValue),
+        Class::Int2 | Class::Int4 | Class::Int8 | Class::Oid | Class::Xid8 | Class::Tid | Class::PgLsn => {
+            number::whole_text(class, value, out)
+        }
+        Class::Float4 => number::float_text(f32::from_be_bytes(exact(value)?), number::FLOAT4_DIGITS, out),
+        Class::Float8 => number::float_text(f64::from_be_bytes(exact(value)?), number::FLOAT8_DIGITS, out),
+        Class::Numeric => number::numeric_text(value, out),
+        Class::Date | Class::Time | Class::TimeTz | Class::Timestamp | Class::TimestampTz | Class::Interval => {
+            time::text(class, value, out)
+        }
+        Class::Inet => network::address_text(value, false, out),
+        Class::Cidr => network::address_text(value, true, out),
+        Class::MacAddr => network::mac_text(value, out),
+        Class::Point | Class::Lseg | Class::Box | Class::Path | Class::Polygon | Class::Line | Class::Circle => {
+            geometry::text(class, value, out)
+        }
+        _ => Err(BadValue),
     }
-    Ok(())
 }
 
 /// Appends the binary format of a value in text form.

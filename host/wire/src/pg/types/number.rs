@@ -1,13 +1,34 @@
 //! Numbers.
 
-use super::BadValue;
-use super::class::push;
+use super::class::{exact, push};
+use super::{BadValue, Class};
 
 /// Rust reads more than PostgreSQL writes: no plus sign, no NaN or infinity by another name.
 pub(super) fn parse<T: std::str::FromStr>(text: &str) -> Result<T, BadValue> {
     let plain = text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e')) && !text.starts_with('+');
     let named = matches!(text, "NaN" | "Infinity" | "-Infinity");
     if plain || named { text.parse().map_err(|_| BadValue) } else { Err(BadValue) }
+}
+
+/// Whole numbers, and places that are made of them.
+pub(super) fn whole_text(class: Class, value: &[u8], out: &mut Vec<u8>) -> Result<(), BadValue> {
+    let text = match class {
+        Class::Int2 => i16::from_be_bytes(exact(value)?).to_string(),
+        Class::Int4 => i32::from_be_bytes(exact(value)?).to_string(),
+        Class::Int8 => i64::from_be_bytes(exact(value)?).to_string(),
+        Class::Oid => u32::from_be_bytes(exact(value)?).to_string(),
+        Class::Xid8 => u64::from_be_bytes(exact(value)?).to_string(),
+        Class::PgLsn => {
+            let place = u64::from_be_bytes(exact(value)?);
+            format!("{:X}/{:X}", place >> 32, place & 0xffff_ffff)
+        }
+        Class::Tid => {
+            let (block, offset) = value.split_at_checked(4).ok_or(BadValue)?;
+            format!("({},{})", u32::from_be_bytes(exact(block)?), u16::from_be_bytes(exact(offset)?))
+        }
+        _ => return Err(BadValue),
+    };
+    push(out, text.as_bytes())
 }
 
 /// From so many digits before the point on, the server writes a `float8` with an exponent.

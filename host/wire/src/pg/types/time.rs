@@ -1,14 +1,41 @@
 //! Dates, times and intervals. Days count from 2000-01-01, and times in microseconds.
 
-use super::class::push;
+use super::class::{exact, push};
 use super::{BadValue, Class, Fields};
 
-pub(super) const DAY_MICROS: i64 = 86_400_000_000;
+const DAY_MICROS: i64 = 86_400_000_000;
 /// Days from 1970-01-01 to 2000-01-01, where PostgreSQL counts from.
 const EPOCH_DAYS: i64 = 10_957;
 
+/// Appends the text form of a date, a time or an interval.
+pub(super) fn text(class: Class, value: &[u8], out: &mut Vec<u8>) -> Result<(), BadValue> {
+    match class {
+        Class::Date => match i32::from_be_bytes(exact(value)?) {
+            i32::MAX => push(out, b"infinity"),
+            i32::MIN => push(out, b"-infinity"),
+            days => moment_text(days.into(), None, "", out),
+        },
+        Class::Timestamp | Class::TimestampTz => match i64::from_be_bytes(exact(value)?) {
+            i64::MAX => push(out, b"infinity"),
+            i64::MIN => push(out, b"-infinity"),
+            micros => {
+                let zone = if class == Class::TimestampTz { "+00" } else { "" };
+                moment_text(micros.div_euclid(DAY_MICROS), Some(micros.rem_euclid(DAY_MICROS)), zone, out)
+            }
+        },
+        Class::Time => time_text(i64::from_be_bytes(exact(value)?), out),
+        Class::TimeTz => {
+            let (micros, zone) = value.split_at_checked(8).ok_or(BadValue)?;
+            time_text(i64::from_be_bytes(exact(micros)?), out)?;
+            zone_text(i32::from_be_bytes(exact(zone)?), out)
+        }
+        Class::Interval => interval_text(value, out),
+        _ => Err(BadValue),
+    }
+}
+
 /// Writes a date, and a time where there is one. Days count from 2000-01-01.
-pub(super) fn moment_text(days: i64, micros: Option<i64>, zone: &str, out: &mut Vec<u8>) -> Result<(), BadValue> {
+fn moment_text(days: i64, micros: Option<i64>, zone: &str, out: &mut Vec<u8>) -> Result<(), BadValue> {
     let (year, month, day) = civil(days + EPOCH_DAYS);
     let (shown, era) = if year > 0 { (year, "") } else { (1 - year, " BC") };
     let mut text = format!("{shown:04}-{month:02}-{day:02}");
@@ -32,7 +59,7 @@ fn clock(micros: i64) -> String {
 }
 
 /// A time of day.
-pub(super) fn time_text(micros: i64, out: &mut Vec<u8>) -> Result<(), BadValue> {
+fn time_text(micros: i64, out: &mut Vec<u8>) -> Result<(), BadValue> {
     // A day ends at 24:00:00.
     if !(0..=DAY_MICROS).contains(&micros) {
         return Err(BadValue);
@@ -41,7 +68,7 @@ pub(super) fn time_text(micros: i64, out: &mut Vec<u8>) -> Result<(), BadValue> 
 }
 
 /// An offset in seconds to the west.
-pub(super) fn zone_text(west: i32, out: &mut Vec<u8>) -> Result<(), BadValue> {
+fn zone_text(west: i32, out: &mut Vec<u8>) -> Result<(), BadValue> {
     let (sign, seconds) = (if west > 0 { '-' } else { '+' }, west.unsigned_abs());
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     let text = match (minutes, seconds) {
@@ -53,7 +80,7 @@ pub(super) fn zone_text(west: i32, out: &mut Vec<u8>) -> Result<(), BadValue> {
 }
 
 /// Microseconds, days and months, each with a sign of its own.
-pub(super) fn interval_text(value: &[u8], out: &mut Vec<u8>) -> Result<(), BadValue> {
+fn interval_text(value: &[u8], out: &mut Vec<u8>) -> Result<(), BadValue> {
     let mut fields = Fields(value);
     let micros = fields.fixed().map(i64::from_be_bytes)?;
     let (days, months) = (fields.i32()?, fields.i32()?);
