@@ -64,6 +64,7 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
         "link" => vec![[b"\0", LINK].concat(), b"\x01e30.e30".to_vec()],
         "lock" => vec![LOCK.into(), b"version = 2\n".to_vec()],
         "login" => client_logins(),
+        "made" => made_values(),
         "manifest" => vec![MANIFEST.into()],
         "mask" => masks(),
         "message" => {
@@ -293,6 +294,29 @@ fn values() -> Vec<Vec<u8>> {
     ];
     seeds.extend(binary.iter().map(|(class, bytes)| [&[*class][..], bytes].concat()));
     seeds
+}
+
+fn made_values() -> Vec<Vec<u8>> {
+    let texts = [
+        (0, "{1,NULL,-3}"),
+        (0, "[0:1][-1:0]={{1,2},{3,4}}"),
+        (1, "{}"),
+        (1, "{a,\"b c\",NULL,\"NULL\",\"\",\"\\\"\\\\\",{\"{,}\"}}"),
+        (2, "{2024-02-29,infinity}"),
+        (3, "{\"{\\\"a\\\": 1}\"}"),
+        (4, "(1,\"a \"\"b\",)"),
+        (5, "{\"(1,2)\"}"),
+    ];
+    let binary: [(u8, &[u8]); 6] = [
+        (0, b"\0\0\0\x02\0\0\0\x01\0\0\0\x17\0\0\0\x01\0\0\0\x01\0\0\0\x02\0\0\0\x01\0\0\0\x04\0\0\0\x07\xff\xff\xff\xff"),
+        (1, b"\0\0\0\x01\0\0\0\0\0\0\0\x19\0\0\0\x01\0\0\0\x05\0\0\0\x03a,b"),
+        (4, b"\0\0\0\x02\0\0\0\x17\0\0\0\x04\0\0\0\x07\0\0\0\x19\xff\xff\xff\xff"),
+        (6, b"\x02\0\0\0\x04\0\0\0\x01\0\0\0\x04\0\0\0\x0a"),
+        (6, b"\x01"),
+        (8, b"\0\0\0\x01\0\0\0\x01\x18"),
+    ];
+    let texts = texts.iter().map(|(choice, text)| [&[*choice][..], text.as_bytes()].concat());
+    texts.chain(binary.iter().map(|(choice, bytes)| [&[*choice][..], bytes].concat())).collect()
 }
 
 const SQL: &[&str] = &[

@@ -27,6 +27,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("link", evidence::link),
     ("lock", trust::lock),
     ("login", login::login),
+    ("made", values::made),
     ("manifest", text::manifest),
     ("mask", policy::mask),
     ("message", wire::message),

@@ -59,7 +59,7 @@ fn value_type(class: Class, max_chars: Option<u32>) -> ValueType {
         Class::Uuid => ValueType::Uuid,
         Class::Date => ValueType::Date,
         Class::Timestamp | Class::TimestampTz => ValueType::Timestamp,
-        Class::Bytea | Class::Xml | Class::Other => ValueType::Other,
+        _ => ValueType::Other,
     }
 }
 

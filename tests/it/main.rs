@@ -29,5 +29,6 @@ mod secrets;
 mod suites;
 mod support;
 mod swap;
+mod values;
 mod vandals;
 mod webhooks;

@@ -2,11 +2,17 @@
 //!
 //! A mask is compiled once per column of a result: what it yields is valid for the column's type, or NULL.
 
+mod paths;
+
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
+pub use self::paths::Path;
+
 /// What takes the place of a text that is hidden altogether.
 pub const REDACTED: &str = "[redacted]";
+/// The same as JSON.
+const REDACTED_JSON: &str = "\"[redacted]\"";
 
 /// A way to hide a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,16 +31,22 @@ pub enum Mask {
     Null,
     /// `[redacted]` where the type can hold it, else NULL.
     Redact,
+    /// The same for the values at these places of a JSON text, and all of any other value.
+    RedactAt(Vec<Path>),
 }
+
+/// A mask may name so many places.
+const MOST_PATHS: usize = 64;
 
 impl Mask {
     /// Reads a mask by its name in the policy interface and its parameters.
     ///
-    /// `constant` takes `value`, `keep-last` takes `count` (1 to 1000); the others take none.
+    /// `constant` takes `value`, `keep-last` takes `count` (1 to 1000), `redact` takes any number of `path`; the others take none.
     pub fn parse(name: &str, parameters: &[(String, String)]) -> Result<Self, String> {
         let allowed: &[&str] = match name {
             "constant" => &["value"],
             "keep-last" => &["count"],
+            "redact" => &["path"],
             _ => &[],
         };
         if let Some((key, _)) = parameters.iter().find(|(k, _)| !allowed.contains(&k.as_str())) {
@@ -54,7 +66,13 @@ impl Mask {
                 _ => Err("the parameter `count` of `keep-last` is a whole number from 1 to 1000".into()),
             },
             "null" => Ok(Self::Null),
-            "redact" => Ok(Self::Redact),
+            "redact" if parameters.is_empty() => Ok(Self::Redact),
+            "redact" if parameters.len() > MOST_PATHS => {
+                Err(format!("the mask `redact` has at most {MOST_PATHS} paths"))
+            }
+            "redact" => {
+                parameters.iter().map(|(_, path)| Path::parse(path)).collect::<Result<_, _>>().map(Self::RedactAt)
+            }
             _ => Err(format!(
                 "there is no mask `{name}`; there are constant, date-to-year, email, hash, keep-last, null and redact"
             )),
@@ -66,7 +84,7 @@ impl Mask {
         use ValueType::{Date, Json, Text, Timestamp, Uuid};
         let redacted = || match ty {
             Text { .. } => Compiled::Constant(ty.fit(REDACTED.into())),
-            Json => Compiled::Constant(format!("\"{REDACTED}\"").into_bytes()),
+            Json => Compiled::Constant(REDACTED_JSON.into()),
             _ => Compiled::Null,
         };
         let per_value = |rule| Compiled::Each { rule, ty: ty.clone() };
@@ -76,6 +94,7 @@ impl Mask {
             (Self::Hash, Text { .. } | Uuid) => per_value(Rule::Hash(key.clone())),
             (Self::KeepLast(count), Text { .. }) => per_value(Rule::KeepLast(*count as usize)),
             (Self::Email, Text { .. }) => per_value(Rule::Email),
+            (Self::RedactAt(paths), Json) => per_value(Rule::RedactAt(paths.clone())),
             (Self::DateToYear, Text { .. } | Date | Timestamp) => per_value(Rule::Year),
             _ => redacted(),
         })
@@ -274,6 +293,8 @@ pub enum Rule {
     Hash(HashKey),
     /// See [`Mask::KeepLast`].
     KeepLast(usize),
+    /// See [`Mask::RedactAt`].
+    RedactAt(Vec<Path>),
     /// See [`Mask::DateToYear`].
     Year,
 }
@@ -291,6 +312,9 @@ impl Compiled {
             Self::Each { rule: Rule::Email, .. } => email(value, out),
             Self::Each { rule: Rule::Hash(key), ty } => hash(&key.digest(value), ty, out),
             Self::Each { rule: Rule::KeepLast(count), .. } => keep_last(value, *count, out),
+            Self::Each { rule: Rule::RedactAt(paths), .. } => {
+                paths::replace(paths, value, REDACTED_JSON.as_bytes(), out)
+            }
             Self::Each { rule: Rule::Year, ty } => year(value, ty, out),
         };
         if let Self::Each { ty, .. } = self
@@ -430,6 +454,17 @@ mod tests {
     }
 
     #[test]
+    fn places_in_json_are_redacted_and_any_other_value_altogether() {
+        let path = |path: &str| ("path".to_owned(), path.to_owned());
+        let mask = Mask::parse("redact", &[path("$.mail"), path("$.cards[*]")]).unwrap();
+        let shown = masked(&mask, &ValueType::Json, r#"{"id": 1, "mail": "a@b.cc", "cards": [4, "5"]}"#);
+        assert_eq!(shown.unwrap(), r#"{"id": 1, "mail": "[redacted]", "cards": ["[redacted]", "[redacted]"]}"#);
+        assert_eq!(masked(&mask, &ValueType::Json, "{\"mail\": "), None);
+        assert_eq!(masked(&mask, &ValueType::TEXT, "{}").unwrap(), REDACTED);
+        assert_eq!(masked(&mask, &ValueType::Date, "2001-09-09"), None);
+    }
+
+    #[test]
     fn equal_values_hash_alike_and_the_key_matters() {
         let t = &ValueType::TEXT;
         assert_eq!(masked(&Mask::Hash, t, "a"), masked(&Mask::Hash, t, "a"));
@@ -443,9 +478,17 @@ mod tests {
     fn names_and_parameters_are_checked() {
         let p = |k: &str, v: &str| vec![(k.to_owned(), v.to_owned())];
         assert_eq!(Mask::parse("keep-last", &p("count", "4")), Ok(Mask::KeepLast(4)));
-        for (name, parameters) in
-            [("keep-last", p("count", "0")), ("keep-last", vec![]), ("null", p("a", "b")), ("blur", vec![])]
-        {
+        assert_eq!(Mask::parse("redact", &[]), Ok(Mask::Redact));
+        assert!(matches!(Mask::parse("redact", &p("path", "$.a")), Ok(Mask::RedactAt(paths)) if paths.len() == 1));
+        assert!(Mask::parse("redact", &vec![("path".to_owned(), "$.a".to_owned()); MOST_PATHS + 1]).is_err());
+        for (name, parameters) in [
+            ("keep-last", p("count", "0")),
+            ("keep-last", vec![]),
+            ("null", p("a", "b")),
+            ("blur", vec![]),
+            ("redact", p("path", "a")),
+            ("redact", p("paths", "$.a")),
+        ] {
             assert!(Mask::parse(name, &parameters).is_err(), "{name}");
         }
     }

@@ -18,6 +18,8 @@ pub(crate) struct RuleSettings {
     count: Option<u32>,
     value: Option<String>,
     #[serde(default)]
+    paths: Vec<String>,
+    #[serde(default)]
     unknown: Unknown,
     #[serde(default)]
     conditions: Conditions,
@@ -101,7 +103,7 @@ impl Rule {
             columns: globs(&settings.columns),
             origins,
             labels: globs(&settings.labels),
-            mask: settings.mask.with_parameters(at, settings.count, settings.value.as_deref(), errors),
+            mask: settings.mask.with_parameters(at, settings.count, settings.value.as_deref(), &settings.paths, errors),
             computed: Mask::plain(if settings.mask == Kind::Null { "null" } else { "redact" }),
             unknown: settings.unknown,
             conditions: settings.conditions,
@@ -167,11 +169,24 @@ impl Rule {
 }
 
 impl Kind {
-    fn with_parameters(self, at: &str, count: Option<u32>, value: Option<&str>, errors: &mut SettingErrors) -> Mask {
+    fn with_parameters(
+        self,
+        at: &str,
+        count: Option<u32>,
+        value: Option<&str>,
+        paths: &[String],
+        errors: &mut SettingErrors,
+    ) -> Mask {
         let counted = self == Self::KeepLast;
         errors.check(counted || count.is_none(), format_args!("{at}/count"), "only the mask `keep-last` has a `count`");
         let valued = self == Self::Constant;
         errors.check(valued || value.is_none(), format_args!("{at}/value"), "only the mask `constant` has a `value`");
+        let placed = self == Self::Redact;
+        errors.check(placed || paths.is_empty(), format_args!("{at}/paths"), "only the mask `redact` has `paths`");
+        errors.check(paths.len() <= 64, format_args!("{at}/paths"), "a rule has at most 64 paths");
+        for i in (0..paths.len()).filter(|i| !paths[*i].starts_with("$.") && !paths[*i].starts_with("$[")) {
+            errors.add(format_args!("{at}/paths/{i}"), "a path is like `$.contact.email` or `$.items[*].card`");
+        }
         match (self, count, value) {
             (Self::KeepLast, Some(count @ 1..=1000), _) => Mask::keep_last(count),
             (Self::Constant, _, Some(value)) => Mask::constant(value),
@@ -187,7 +202,7 @@ impl Kind {
             (Self::Email, ..) => Mask::plain("email"),
             (Self::Hash, ..) => Mask::plain("hash"),
             (Self::Null, ..) => Mask::plain("null"),
-            (Self::Redact, ..) => Mask::plain("redact"),
+            (Self::Redact, ..) => Mask::redact_at(paths),
         }
     }
 }

@@ -72,6 +72,7 @@ fn every_mask_has_the_hosts_name_and_parameters() {
         (json!({"mask": "keep-last", "count": 4}), "keep-last 4", "redact"),
         (json!({"mask": "null"}), "null", "null"),
         (json!({"mask": "redact"}), "redact", "redact"),
+        (json!({"mask": "redact", "paths": ["$.a", "$[*].b"]}), "redact $.a $[*].b", "redact"),
     ] {
         let mut rule = rule;
         (rule["name"], rule["columns"]) = ("r".into(), json!(["c"]));
@@ -150,6 +151,8 @@ fn mistakes_are_told_with_their_place() {
         (rule(r#""mask": "blur", "columns": ["c"]"#), "/rules/0/mask"),
         (rule(r#""mask": "keep-last", "columns": ["c"]"#), "/rules/0/count"),
         (rule(r#""mask": "hash", "columns": ["c"], "count": 4"#), "/rules/0/count"),
+        (rule(r#""mask": "hash", "columns": ["c"], "paths": ["$.a"]"#), "/rules/0/paths"),
+        (rule(r#""mask": "redact", "columns": ["c"], "paths": ["$.a", "a"]"#), "/rules/0/paths/1"),
         (rule(r#""mask": "constant", "columns": ["c"]"#), "/rules/0"),
         (rule(r#""mask": "hash", "columns": ["a", ""]"#), "/rules/0/columns/1"),
         (rule(r#""mask": "hash", "origins": ["t.c"]"#), "/rules/0/origins/0"),

@@ -11,6 +11,12 @@ impl Mask {
         Self { name: "constant".to_owned(), parameters: vec![("value".to_owned(), value.to_owned())] }
     }
 
+    /// `[redacted]` at these places of JSON, such as `$.contact.email`; of everything where there are none, and of other values.
+    pub fn redact_at(paths: &[String]) -> Self {
+        let parameters = paths.iter().map(|path| ("path".to_owned(), path.clone())).collect();
+        Self { name: "redact".to_owned(), parameters }
+    }
+
     /// All characters but the last `count` become `*`.
     pub fn keep_last(count: u32) -> Self {
         Self { name: "keep-last".to_owned(), parameters: vec![("count".to_owned(), count.to_string())] }

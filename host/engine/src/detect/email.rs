@@ -1,4 +1,4 @@
-use super::Span;
+use super::{Span, reads};
 
 /// Letters of any script are taken as they come; the bytes beyond ASCII are parts of them.
 fn is_local(byte: u8) -> bool {
@@ -15,6 +15,7 @@ pub(super) fn address(value: &[u8], at: usize) -> Option<Span> {
     let dots = value[at - before..at].iter().take_while(|b| matches!(b, b'.' | b'\'')).count();
     let start = at - before + dots;
     let after = value[at + 1..].iter().take_while(|b| is_domain(**b)).count();
+    reads(before + after);
     let mut end = at + 1 + after;
     while end > at + 1 && matches!(value[end - 1], b'.' | b'-') {
         end -= 1;

@@ -1,4 +1,41 @@
-use super::{Span, begins, is_word};
+use super::{Detector, Set, Span, begins, is_word, reads};
+
+/// No number that is looked for has more digits.
+const MOST_DIGITS: usize = 19;
+
+/// Where to look closer because a run of digits begins here, in order, and what for.
+pub(super) fn looks(value: &[u8], at: usize) -> [(usize, Set); 2] {
+    const IBAN: Set = Set(0).with(Detector::Iban);
+    const PHONE: Set = Set(0).with(Detector::Phone);
+    let nothing = (at, Set(0));
+    match at.checked_sub(1).map(|before| (before, value[before])) {
+        Some((before, b'+' | b'(')) => [(before, PHONE), (at, number_here(value, at))],
+        // Behind the letters of a country are digits.
+        Some((second, b'A'..=b'Z' | b'a'..=b'z')) => {
+            [second.checked_sub(1).map_or(nothing, |first| (first, IBAN)), nothing]
+        }
+        _ => [(at, number_here(value, at)), nothing],
+    }
+}
+
+/// Which numbers may begin with this run of digits, by its length and by what comes after it.
+fn number_here(value: &[u8], at: usize) -> Set {
+    let run = value[at..].iter().take(MOST_DIGITS + 1).take_while(|b| b.is_ascii_digit()).count();
+    reads(run);
+    let goes_on = matches!(value.get(at + run), Some(b' ' | b'-' | b'.'))
+        && matches!(value.get(at + run + 1), Some(b'0'..=b'9' | b'('));
+    let mut set = Set(0);
+    if goes_on || (13..=MOST_DIGITS).contains(&run) {
+        set = set.with(Detector::Card);
+    }
+    if goes_on && run == 3 {
+        set = set.with(Detector::Ssn);
+    }
+    if goes_on && (run == 3 || run == 1) {
+        set = set.with(Detector::Phone);
+    }
+    set
+}
 
 fn is_digit(value: &[u8], at: usize) -> bool {
     value.get(at).is_some_and(u8::is_ascii_digit)
@@ -19,7 +56,7 @@ pub(super) fn card(value: &[u8], at: usize) -> Option<Span> {
     if !begins(value, at) {
         return None;
     }
-    let mut number = [0; 20];
+    let mut number = [0; MOST_DIGITS + 1];
     let (mut count, mut i, mut end) = (0, at, None);
     while is_digit(value, i) && count < number.len() {
         number[count] = value[i] - b'0';
@@ -35,6 +72,7 @@ pub(super) fn card(value: &[u8], at: usize) -> Option<Span> {
             i += 1;
         }
     }
+    reads(i - at);
     end.map(|end| at..end)
 }
 
@@ -117,6 +155,7 @@ pub(super) fn iban(value: &[u8], at: usize) -> Option<Span> {
         }
         i += 1;
     }
+    reads(i - at);
     let (head, tail) = number[..count].split_at(4);
     let rest = tail.iter().chain(head).fold(0u32, |rest, byte| match byte {
         b'0'..=b'9' => (rest * 10 + u32::from(byte - b'0')) % 97,
@@ -150,6 +189,7 @@ fn international(value: &[u8], at: usize) -> Option<Span> {
         }
         i += 1;
     }
+    reads(i - at);
     ((8..=15).contains(&count) && !is_word(value, end)).then_some(at..end)
 }
 

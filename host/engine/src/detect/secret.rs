@@ -1,4 +1,4 @@
-use super::{Span, begins};
+use super::{Span, begins, reads};
 
 /// How a token of a known issuer looks: its prefix, the fewest bytes after it, and which bytes those may be.
 type Token = (&'static [u8], usize, fn(&u8) -> bool);
@@ -27,6 +27,14 @@ const TOKENS: &[Token] = &[
     (b"xoxs-", 10, is_url_safe),
 ];
 
+const KEY_MARK: &[u8] = b"-----BEGIN ";
+const WEB_TOKEN_MARK: &[u8] = b"eyJ";
+
+/// What every secret that is found begins with.
+pub(super) fn prefixes() -> impl Iterator<Item = &'static [u8]> {
+    TOKENS.iter().map(|(prefix, ..)| *prefix).chain([KEY_MARK, WEB_TOKEN_MARK])
+}
+
 fn is_upper(byte: &u8) -> bool {
     byte.is_ascii_uppercase() || byte.is_ascii_digit()
 }
@@ -46,6 +54,7 @@ pub(super) fn secret(value: &[u8], at: usize) -> Option<Span> {
         b'e' => web_token(rest),
         _ => TOKENS.iter().filter(|(prefix, ..)| rest.starts_with(prefix)).find_map(|(prefix, least, may_be)| {
             let count = rest[prefix.len()..].iter().take_while(|b| may_be(b)).count();
+            reads(count);
             (count >= *least).then_some(prefix.len() + count)
         }),
     };
@@ -55,20 +64,20 @@ pub(super) fn secret(value: &[u8], at: usize) -> Option<Span> {
 /// A private key in PEM, up to its end or to the end of the value.
 fn private_key(rest: &[u8]) -> Option<usize> {
     const LONGEST_LABEL: usize = 64;
-    if !rest.starts_with(b"-----BEGIN ") {
-        return None;
-    }
-    let label = &rest[11..rest.len().min(11 + LONGEST_LABEL)];
+    let label = rest.strip_prefix(KEY_MARK)?;
+    let label = &label[..label.len().min(LONGEST_LABEL)];
+    reads(label.len());
     let mark = memchr::memmem::find(label, b"-----")?;
     if !label[..mark].ends_with(b"PRIVATE KEY") && !label[..mark].ends_with(b"PRIVATE KEY BLOCK") {
         return None;
     }
-    let body = 11 + mark + 5;
+    let body = KEY_MARK.len() + mark + 5;
     let end = memchr::memmem::find(&rest[body..], b"-----END ").map(|at| body + at + 9);
     let close = end.and_then(|end| {
         let label = &rest[end..rest.len().min(end + LONGEST_LABEL)];
         memchr::memmem::find(label, b"-----").map(|at| end + at + 5)
     });
+    reads(close.unwrap_or(rest.len()));
     Some(close.unwrap_or(rest.len()))
 }
 
@@ -76,10 +85,12 @@ fn private_key(rest: &[u8]) -> Option<usize> {
 fn web_token(rest: &[u8]) -> Option<usize> {
     let part = |from: usize| {
         let count = rest.get(from..)?.iter().take_while(|b| is_url_safe(b)).count();
-        rest[from..].starts_with(b"eyJ").then_some(from + count).filter(|_| count >= 10)
+        reads(count);
+        rest[from..].starts_with(WEB_TOKEN_MARK).then_some(from + count).filter(|_| count >= 10)
     };
     let header = part(0).filter(|end| rest.get(*end) == Some(&b'.'))?;
     let payload = part(header + 1).filter(|end| rest.get(*end) == Some(&b'.'))?;
     let signature = rest[payload + 1..].iter().take_while(|b| is_url_safe(b)).count();
+    reads(signature);
     Some(payload + 1 + signature)
 }

@@ -53,19 +53,15 @@ impl wit::detect::Host for Host {
                 None => bail!("detect: there is no such detector; `names` tells which there are"),
             }
         }
-        let mut hits = Vec::new();
-        for (index, value) in values(&ends, &data)?.enumerate() {
-            detect::scan(&wanted, value, |hit| {
-                hits.push(wit::detect::Hit {
-                    value: index as u32,
-                    start: hit.start as u32,
-                    len: hit.len as u32,
-                    detector: hit.detector as u32,
-                    score: hit.score,
-                });
-            });
-        }
-        Ok(hits)
+        fit(&ends, &data)?;
+        let hit = |hit: detect::Hit| wit::detect::Hit {
+            value: hit.value as u32,
+            start: hit.start as u32,
+            len: hit.len as u32,
+            detector: hit.detector as u32,
+            score: hit.score,
+        };
+        Ok(detect::scan(&wanted, &ends, &data).into_iter().map(hit).collect())
     }
 }
 
@@ -85,9 +81,14 @@ impl wit::crypto::Host for Host {
 
 /// The values `data[ends[i-1]..ends[i]]`.
 fn values<'a>(ends: &'a [u32], data: &'a [u8]) -> wasmtime::Result<impl Iterator<Item = &'a [u8]>> {
+    fit(ends, data)?;
+    let starts = std::iter::once(0).chain(ends.iter().copied());
+    Ok(starts.zip(ends).map(|(start, end)| data.get(start as usize..*end as usize).unwrap_or_default()))
+}
+
+fn fit(ends: &[u32], data: &[u8]) -> wasmtime::Result<()> {
     if !ends.is_sorted() || ends.last().copied().unwrap_or(0) as usize != data.len() {
         bail!("the ends of the values do not fit their data");
     }
-    let starts = std::iter::once(0).chain(ends.iter().copied());
-    Ok(starts.zip(ends).map(|(start, end)| data.get(start as usize..*end as usize).unwrap_or_default()))
+    Ok(())
 }

@@ -16,6 +16,17 @@ const TIMESTAMPTZ: u32 = 1184;
 const NUMERIC: u32 = 1700;
 const UUID: u32 = 2950;
 const JSONB: u32 = 3802;
+const INTS: u32 = 1007;
+const TEXTS: u32 = 1009;
+const VARCHARS: u32 = 1015;
+const RECORD: u32 = 2249;
+const TSVECTOR: u32 = 3614;
+/// Types that are not built in: a row, an array of it, a domain, an array of that, and an enumeration.
+const PERSON: u32 = 20_000;
+const PERSONS: u32 = 20_001;
+const MAIL: u32 = 20_002;
+const MAILS: u32 = 20_003;
+const COLOUR: u32 = 20_004;
 
 type Filter = fn(&mut Batch) -> Result<(), Denial>;
 
@@ -86,7 +97,18 @@ fn editor(columns: Vec<ColumnPlan>, max_rows: Option<u64>, shape: &[Field]) -> R
     });
     let limit = max_rows.map(|max_rows| Limit { max_rows, policy: "l".into() });
     let plan = RowPlan { columns, limit, asked: vec![] };
-    Editor::new(command, Snapshot::empty(), Arc::default(), plan, (shape, 0), &HashKey::new(b"key"))
+    Editor::knowing(command, Snapshot::empty(), Arc::default(), plan, (shape, 0), &HashKey::new(b"key"), &make)
+}
+
+fn make(oid: u32) -> Make<'static> {
+    match oid {
+        PERSON => Make::Record(&[(INT4, -1), (MAIL, -1), (DATE, -1)]),
+        PERSONS => Make::Array(PERSON),
+        MAIL => Make::Domain { base: VARCHAR, modifier: 24 },
+        MAILS => Make::Array(MAIL),
+        COLOUR => Make::Plain(Class::Enum),
+        _ => Make::Plain(Class::Other),
+    }
 }
 
 type Row<'a> = &'a [Option<&'a [u8]>];
@@ -129,7 +151,7 @@ fn refusal(stop: Stop) -> String {
 
 fn binary(oid: u32, text: &str) -> Vec<u8> {
     let mut out = vec![];
-    types::to_binary(types::class(oid), text.as_bytes(), &mut out).unwrap();
+    Type::of(oid, -1, &make).to_binary(text.as_bytes(), &mut out).unwrap();
     out
 }
 
@@ -146,7 +168,7 @@ fn in_both_formats(mask: &Mask, oid: u32, type_modifier: i32, value: &str) -> [O
             let mut shown = value.clone();
             if is_binary {
                 shown.clear();
-                types::to_text(types::class(oid), &value, &mut shown).unwrap();
+                Type::of(oid, -1, &make).to_text(&value, &mut shown).unwrap();
             }
             String::from_utf8(shown).unwrap()
         })
@@ -170,6 +192,38 @@ fn masks_give_the_same_value_in_both_formats() {
         (Mask::DateToYear, DATE, -1, "0044-03-15 BC", None),
         (Mask::DateToYear, TIMESTAMPTZ, -1, "1984-05-06 07:08:09+00", Some("1984-01-01 00:00:00+00")),
         (Mask::Null, TEXT, -1, "secret", None),
+        (Mask::Redact, TEXT, -1, "", Some("[redacted]")),
+        (Mask::KeepLast(1), TEXT, -1, "", Some("")),
+        (Mask::Redact, TEXTS, -1, "{a,NULL,\"b c\"}", Some("{[redacted],NULL,[redacted]}")),
+        (Mask::Redact, TEXTS, -1, "{}", Some("{}")),
+        (Mask::Redact, VARCHARS, 7, "{secret}", Some("{[re}")),
+        (Mask::Email, TEXTS, -1, "{{a@b.cc},{\"d e@f.gg\"}}", Some("{{a***@b.cc},{d***@f.gg}}")),
+        (Mask::KeepLast(2), TEXTS, -1, "[2:3]={abcd,\"a\\\"{b\"}", Some("[2:3]={**cd,\"**{b\"}")),
+        (Mask::Redact, INTS, -1, "{1,2}", None),
+        (constant("7"), INTS, -1, "{1,2}", Some("{7,7}")),
+        (Mask::DateToYear, 1182, -1, "{1984-05-06,infinity}", Some("{1984-01-01,NULL}")),
+        (Mask::Null, TEXTS, -1, "{a}", None),
+        (Mask::Redact, 3807, -1, r#"{"{\"a\": 1}"}"#, Some(r#"{"\"[redacted]\""}"#)),
+        (
+            Mask::parse("redact", &[("path".into(), "$.a".into())]).unwrap(),
+            JSONB,
+            -1,
+            r#"{"a": 1, "b": 2}"#,
+            Some(r#"{"a": "[redacted]", "b": 2}"#),
+        ),
+        (Mask::Redact, MAILS, -1, "{a@b.cc}", Some("{[redacted]}")),
+        (Mask::Email, MAILS, -1, "{a@long-domain-name.example}", Some("{a***@long-domain-nam}")),
+        (Mask::Email, PERSON, -1, "(7,a@b.cc,2001-09-09)", Some("(,a***@b.cc,)")),
+        (
+            Mask::DateToYear,
+            PERSONS,
+            -1,
+            r#"{"(7,a,2001-09-09)","(,,)",NULL}"#,
+            Some(r#"{"(,[redacted],2001-01-01)","(,,)",NULL}"#),
+        ),
+        (constant("8"), PERSON, -1, "(7,a@b.cc,2001-09-09)", Some("(8,8,)")),
+        (Mask::Null, PERSON, -1, "(7,a,)", None),
+        (Mask::Redact, COLOUR, -1, "red", None),
     ] {
         let expected = expected.map(str::to_owned);
         assert_eq!(
@@ -210,12 +264,14 @@ fn a_plan_that_does_not_fit_is_refused() {
             false,
             "policy \"p\": column \"c\": the constant is not a valid value",
         ),
-        (inspected(), POINT, true, "column \"c\" cannot be inspected in its type's binary format"),
+        (masked(Mask::Constant("x".into())), INTS, true, "the constant is not a valid integer"),
+        (inspected(), TSVECTOR, true, "column \"c\" cannot be inspected in its type's binary format"),
     ] {
         let Err(fault) = editor(vec![plan], None, &[field(oid, is_binary)]) else { panic!("type {oid} fits") };
         assert!(fault.code == "42501" && fault.message.contains(expected), "{}", fault.message);
     }
-    assert!(editor(vec![inspected()], None, &[field(POINT, false)]).is_ok());
+    assert!(editor(vec![inspected()], None, &[field(TSVECTOR, false)]).is_ok());
+    assert!(editor(vec![inspected()], None, &[field(POINT, true)]).is_ok());
 }
 
 #[test]
@@ -252,6 +308,59 @@ fn policies_see_text_and_their_answers_are_encoded() {
             &[None, Some(truth), None],
         ];
         assert_eq!(out, encode(&expected));
+    }
+}
+
+/// What a policy blanks within an array or a row stays in its place; what costs it its form becomes NULL.
+#[test]
+fn arrays_and_rows_are_inspected_as_text_and_stay_what_they_are() {
+    fn blank(batch: &mut Batch) -> Result<(), Denial> {
+        let text = String::from_utf8(batch.chunks[0].value(0).unwrap().to_vec()).unwrap();
+        let (start, len) = text.find("555").map_or((0, text.len()), |at| (at, 3));
+        let spans = Edit::Spans { rows: vec![0], starts: vec![start as u32], lens: vec![len as u32], fill: b'*' };
+        batch.apply(&[0], vec![spans], &[]).unwrap();
+        Ok(())
+    }
+    for (oid, value, expected) in [
+        (TEXTS, "{a,NULL,\"call 555\"}", Some("{a,NULL,\"call ***\"}")),
+        (TEXTS, "{a}", None),
+        (INTS, "{1,555}", None),
+        (PERSON, "(1,555,2001-09-09)", Some("(1,***,2001-09-09)")),
+        (PERSON, "(555,a,2001-09-09)", None),
+        (PERSONS, r#"{"(1,\"call 555\",)"}"#, Some(r#"{"(1,\"call ***\",)"}"#)),
+        (RECORD, "(555)", None),
+    ] {
+        for is_binary in [false, true] {
+            if is_binary && oid == RECORD {
+                continue;
+            }
+            let encoded = |text: &str| if is_binary { binary(oid, text) } else { text.as_bytes().to_vec() };
+            let mut editor = editor(vec![inspected()], None, &[field(oid, is_binary)]).map_err(|f| f.message).unwrap();
+            let mut out = vec![];
+            let edited = editor.edit(&mut Inspector(blank), &encode(&[&[Some(&encoded(value))]]), &mut out);
+            assert!(edited.is_ok_and(|edited| (edited.kept, edited.masked) == (1, 1)));
+            assert_eq!(decode(&out), [[expected.map(encoded)]], "{value}");
+        }
+    }
+}
+
+#[test]
+fn damaged_arrays_and_rows_become_null() {
+    for (oid, is_binary, value) in [
+        (TEXTS, false, &b"{secret"[..]),
+        (TEXTS, false, b"secret"),
+        (TEXTS, true, b"secret"),
+        (TEXTS, true, b"\0\0\0\x01\0\0\0\0\0\0\0\x19\x7f\xff\xff\xff\0\0\0\x01\0\0\0\x01a"),
+        (PERSON, false, b"(1,secret)"),
+        (PERSON, true, b"\0\0\0\x01"),
+        (RECORD, false, b"(secret)"),
+        (RECORD, true, b"\0\0\0\0"),
+    ] {
+        let mut editor =
+            editor(vec![masked(Mask::Redact)], None, &[field(oid, is_binary)]).map_err(|f| f.message).unwrap();
+        let mut out = vec![];
+        assert!(editor.edit(&mut Inspector(untouched), &encode(&[&[Some(value)]]), &mut out).is_ok());
+        assert_eq!(decode(&out), [[None]], "{value:?}");
     }
 }
 
