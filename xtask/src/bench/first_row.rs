@@ -59,7 +59,8 @@ fn first_row(postgres: &Postgres, address: Address, query: &str) -> Result<f64> 
     // A result that was left in its middle must not be made beside this one.
     let busy = format!("select count(*) from pg_stat_activity where usename = '{ROLE}' and state = 'active'");
     until("the server has nothing to do", Duration::from_secs(30), || {
-        Ok(ensure!(postgres.sql("shop", &busy)? == "0", "it still makes a result"))
+        ensure!(postgres.sql("shop", &busy)? == "0", "it still makes a result");
+        Ok(())
     })?;
     let mut client = Client::connect(address)?;
     client.discard(&format!("{query} limit 1"), 1, |_| Ok(true))?;

@@ -81,7 +81,8 @@ impl Way {
             Some(gateway) => {
                 until("the session has ended", Duration::from_secs(10), || {
                     let metrics = gateway.http("/metrics", Some("olga"))?;
-                    Ok(ensure!(metrics.lines().any(|line| line == "portcullis_sessions_active 0"), "not yet"))
+                    ensure!(metrics.lines().any(|line| line == "portcullis_sessions_active 0"), "not yet");
+                    Ok(())
                 })?;
                 resident_kib(gateway.id())?
             }
