@@ -21,7 +21,8 @@ cargo xtask <task>
   plugins          build the standard plugins
   examples         build the example policies of every language
   bench [--quick]  measure against a direct connection and PgBouncer, and write docs/benchmarks.md and docs/languages.md
-                   bench languages, bench rollout: only what policies of each language cost, or only that they come and go
+                   bench postgres, bench rollout, bench languages: only the gateway's own speed, only that policies come and go,
+                   or only what they cost in each language
 ";
 
 fn main() -> ExitCode {

@@ -54,20 +54,12 @@ impl Peers {
     pub(super) fn start(postgres: &Postgres) -> Result<Self> {
         let (bouncer, bouncer_port, scratch) = bouncer(postgres)?;
         let plain = || plain(postgres);
-        let masked = plain().with(
-            "mask",
-            "plugins/mask",
-            "settings = { rules = [{ name = \"email\", origins = [\"public.wide.email\"], mask = \"email\" }] }",
-        );
-        let scanned = plain().with(
-            "mask",
-            "plugins/mask",
-            "settings = { rules = [], detect = { detectors = [\"email\", \"card\", \"ssn\"] } }",
-        );
+        // More sessions than a target takes if nothing is said.
+        let roomy = |options: Options| Gateway::start(Options { target: "max_sessions = 250\n".into(), ..options });
         Ok(Self {
             bouncer,
             bouncer_port,
-            open: Gateway::start(plain())?,
+            open: roomy(plain())?,
             audited: Gateway::start(Options { more: String::new(), ..plain() })?,
             strict: Gateway::start(Options { more: "[audit]\ndurability = \"strict\"\n".into(), ..plain() })?,
             recorded: Gateway::start(Options {
@@ -75,9 +67,9 @@ impl Peers {
                 target: "record = \"results\"\n".into(),
                 ..plain()
             })?,
-            guarded: Gateway::start(guarded(postgres))?,
-            masked: Gateway::start(masked)?,
-            scanned: Gateway::start(scanned)?,
+            guarded: roomy(guarded(postgres))?,
+            masked: Gateway::start(masked(postgres))?,
+            scanned: Gateway::start(scanned(postgres))?,
             server_port: postgres.port,
             _scratch: scratch,
         })
@@ -131,6 +123,18 @@ pub(super) fn guarded(postgres: &Postgres) -> Options {
         )
 }
 
+/// A gateway that masks the column `email` of the wide table, and of a result whose columns come from no table.
+pub(super) fn masked(postgres: &Postgres) -> Options {
+    let rule = "{ name = \"email\", origins = [\"public.wide.email\"], columns = [\"email\"], mask = \"email\" }";
+    plain(postgres).with("mask", "plugins/mask", &format!("settings = {{ rules = [{rule}] }}"))
+}
+
+/// A gateway that scans every text column.
+pub(super) fn scanned(postgres: &Postgres) -> Options {
+    let detect = "{ detectors = [\"email\", \"card\", \"ssn\"] }";
+    plain(postgres).with("mask", "plugins/mask", &format!("settings = {{ rules = [], detect = {detect} }}"))
+}
+
 /// How much a gateway's memory grows with each of so many sessions, in KiB: at the most while they are opened and ask one command, and
 /// when all of them have done nothing for a while.
 pub(super) fn sessions_kib(gateway: &Gateway, sessions: u32) -> Result<[f64; 2]> {
@@ -172,7 +176,8 @@ pub(super) fn cpu_micros(pid: u32) -> Result<f64> {
     Ok(ticks / per_second * 1e6)
 }
 
-fn resident_kib(pid: u32) -> Result<f64> {
+/// A process's resident memory.
+pub(super) fn resident_kib(pid: u32) -> Result<f64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).context("an odd /proc")?;
     Ok(line.trim().trim_end_matches(" kB").parse()?)
@@ -191,7 +196,7 @@ fn bouncer(postgres: &Postgres) -> Result<(Running, u16, Scratch)> {
     let ini = format!(
         "[databases]\nshop = host=127.0.0.1 port={server} dbname=shop user={role} password={secret}\n\
          [pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nauth_type = scram-sha-256\nauth_file = {directory}/users\n\
-         pool_mode = session\nunix_socket_dir =\nlogfile =\nmax_client_conn = 500\ndefault_pool_size = 100\n\
+         pool_mode = session\nunix_socket_dir =\nlogfile =\nmax_client_conn = 500\ndefault_pool_size = 250\n\
          ignore_startup_parameters = extra_float_digits\n"
     );
     let path = scratch.path().join("pgbouncer.ini");

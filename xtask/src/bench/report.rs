@@ -22,6 +22,7 @@ const AIMS: &[(&str, Peer, Peer, f64, f64)] = &[
     ("100 k rows × 5 columns", Peer::Masked, Peer::Direct, 0.95, f64::INFINITY),
     ("100 k rows × 5 columns", Peer::Scanned, Peer::Direct, 0.65, f64::INFINITY),
     ("new connections, SCRAM on both sides", Peer::Open, Peer::PgBouncer, 1.0, f64::INFINITY),
+    ("new connections, 8 clients, SCRAM on both sides", Peer::Open, Peer::PgBouncer, 1.0, f64::INFINITY),
 ];
 
 pub(super) fn name(peer: Peer) -> &'static str {
@@ -51,11 +52,17 @@ pub(super) fn over(rounds: &Rounds, value: impl Fn(&[Run]) -> f64) -> f64 {
 
 /// The page with this section in the place of the one under the same heading, or else before the aims.
 pub(super) fn with_section(page: &str, heading: &str, section: &str) -> String {
-    let (before, after) = match page.split_once(heading) {
-        Some((before, old)) => (before, old.find("\n## ").map_or("", |end| &old[end + 1..])),
-        None => page.split_at(page.find("## Aims").unwrap_or(page.len())),
+    let (before, after) = match self::section(page, heading) {
+        "" => page.split_at(page.find("## Aims").unwrap_or(page.len())),
+        old => page.split_once(old).unwrap_or((page, "")),
     };
     format!("{before}{section}{after}")
+}
+
+/// The section of a page under this heading, or nothing.
+pub(super) fn section<'a>(page: &'a str, heading: &str) -> &'a str {
+    let found = page.find(heading).map_or("", |start| &page[start..]);
+    found.find("\n## ").map_or(found, |end| &found[..=end])
 }
 
 /// Writes the page. `sections` are those that were measured elsewhere.
@@ -67,7 +74,7 @@ pub(super) fn write(
     (rounds, seconds): (usize, &str),
 ) -> String {
     let mut out = format!(
-        "# Benchmarks\n\n`cargo xtask bench` wrote this page. Every figure is a median over {rounds} rounds of {seconds} s; in each round all \
+        "# Benchmarks\n\n`cargo xtask bench` wrote this page. Where a section says nothing else, every figure is a median over {rounds} rounds of {seconds} s; in each round all \
          peers ran by turns against the same server, and ratios were formed within a round. Processor time is the proxy's own, user \
          and system. Absolute figures hold for this machine only:\n\n{}\n{}\n\n",
         machine(),
@@ -160,5 +167,14 @@ mod tests {
         assert_eq!(with_section(page, "## One", one), "# Page\n\n## One\n\nnew\n\n## Aims\n");
         assert_eq!(with_section(page, "## Two", two), page.replace("## Aims", "## Two\n\n## Aims"));
         assert_eq!(with_section("## One\n\nold\n", "## One", one), one);
+    }
+
+    #[test]
+    fn a_section_is_kept_as_it_is() {
+        let page = "# Page\n\n## One\n\nold\n\n### Of one\n\n## Aims\n";
+        assert_eq!(section(page, "## One"), "## One\n\nold\n\n### Of one\n\n");
+        assert_eq!(section(page, "## Aims"), "## Aims\n");
+        assert_eq!(section(page, "## Two"), "");
+        assert_eq!(with_section(page, "## One", section(page, "## One")), page);
     }
 }

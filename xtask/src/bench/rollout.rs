@@ -1,4 +1,4 @@
-//! What it costs that policies come and go: loads, reloads, chains of them, sessions that start them, and memory.
+//! What it costs that policies come and go: loads, reloads, sessions that start them, and memory.
 
 mod hot;
 
@@ -18,16 +18,6 @@ use super::{DATA, LIMITS, PASSWORD, POINT, Rounds, Run, by_turns, load, plain, t
 /// The heading of the section.
 pub(super) const HEADING: &str = "## Policies that come and go";
 
-/// How many policies a command is asked of.
-const CHAINS: [usize; 4] = [0, 1, 5, 20];
-
-/// Their names.
-const NAMES: [&str; 20] = [
-    "block-1", "block-2", "block-3", "block-4", "block-5", "block-6", "block-7", "block-8", "block-9", "block-10",
-    "block-11", "block-12", "block-13", "block-14", "block-15", "block-16", "block-17", "block-18", "block-19",
-    "block-20",
-];
-
 /// The section of the page.
 pub(super) fn measure(quick: bool) -> Result<String> {
     let (rounds, loads, seconds, sessions) = if quick { (1, 1, "1", 100) } else { (7, 5, "3", 1000) };
@@ -45,7 +35,6 @@ pub(super) fn measure(quick: bool) -> Result<String> {
     );
     out += &hot::measure(&postgres, loads)?;
     out += &reloads(&postgres, &point, rounds, seconds)?;
-    out += &chains(&postgres, &point, rounds, seconds)?;
     out += &connections(&postgres, &one, rounds, seconds)?;
     out += &memory(&postgres, sessions)?;
     Ok(out)
@@ -91,24 +80,6 @@ fn reloads(postgres: &Postgres, script: &str, rounds: usize, seconds: &str) -> R
         tps(1),
         median(each_second)
     ))
-}
-
-/// One command, decided by more and more policies.
-fn chains(postgres: &Postgres, script: &str, rounds: usize, seconds: &str) -> Result<String> {
-    println!("==> chains of policies");
-    let start = |count: &usize| {
-        let with = |options: Options, name: &&'static str| {
-            options.with(name, "policies/no-destructive-sql", "capabilities = [\"clock\"]")
-        };
-        Gateway::start(NAMES[..*count].iter().fold(plain(postgres), with))
-    };
-    let gateways = CHAINS.iter().map(start).collect::<Result<Vec<_>>>()?;
-    let all = by_turns(rounds, gateways.len(), |place| run(&gateways[place], &["-c", "1"], seconds, script))?;
-    let mut out = "### Policies on one command\n\nThe standard plugin `block` with the settings of `no-destructive-sql`, under different names on one target; 1 client, select-only, simple. \
-         Processor time is the gateway's own.\n\n| policies | TPS | / none | CPU per transaction |\n|---|---|---|---|\n"
-        .to_owned();
-    rows(&mut out, &all, &CHAINS.map(|count| count.to_string()));
-    Ok(out)
 }
 
 /// Sessions that each start an instance.
