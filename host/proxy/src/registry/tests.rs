@@ -14,7 +14,7 @@ fn target(max_sessions: usize) -> PgTarget {
         user: "gateway".into(),
         password: None,
         tls: UpstreamTls::Disable,
-        column_labels: vec![],
+        column_labels: [].into(),
         max_sessions,
         record: RecordLevel::None,
     }
