@@ -4,6 +4,7 @@ mod known;
 mod origins;
 #[cfg(test)]
 mod tests;
+mod types;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,9 +15,11 @@ use arc_swap::ArcSwap;
 use portcullis_verdict::{ColumnRef, SqlStatement};
 use portcullis_wire::pg::connect::ConnectError;
 use portcullis_wire::pg::message::Field;
+use portcullis_wire::pg::types::Make;
 
 pub(crate) use self::known::Known;
 pub(crate) use self::origins::Labelled;
+use self::types::Types;
 use super::upstream::{self, UpstreamError};
 use crate::config::{Limits, PgTarget};
 
@@ -58,9 +61,6 @@ const OPAQUE_VIEWS: &str = "select distinct r.ev_class from pg_catalog.pg_rewrit
 /// The names of functions that are not the server's own.
 const FUNCTIONS: &str = "select distinct p.proname from pg_catalog.pg_proc p \
      join pg_catalog.pg_namespace n on n.oid = p.pronamespace where n.nspname not in ('pg_catalog', 'information_schema')";
-/// Types that the server's initialisation did not make.
-const TYPES: &str =
-    "select oid, typname from pg_catalog.pg_type where oid >= 16384 and typtype in ('b','d','e','r','m')";
 
 /// The catalogue of one target, shared by its sessions.
 pub(crate) struct Catalogue {
@@ -81,7 +81,7 @@ pub(crate) struct Reading {
     changes: u64,
     relations: HashMap<u32, Relation>,
     by_name: HashMap<String, Vec<u32>>,
-    types: HashMap<u32, String>,
+    types: Types,
     /// Names of functions that may read anything.
     functions: HashSet<String>,
 }
@@ -199,11 +199,8 @@ impl Catalogue {
         }
         let functions = upstream::query(&mut upstream, FUNCTIONS).await?;
         reading.functions = functions.into_iter().flatten().flatten().collect();
-        for row in upstream::query(&mut upstream, TYPES).await? {
-            if let [Some(oid), Some(name)] = &row[..] {
-                reading.types.extend(oid.parse().ok().map(|oid| (oid, name.clone())));
-            }
-        }
+        upstream::query(&mut upstream, types::TYPES).await?.iter().for_each(|row| reading.types.add(row));
+        upstream::query(&mut upstream, types::FIELDS).await?.iter().for_each(|row| reading.types.add_field(row));
         // Last, since a view that is dropped meanwhile can make it fail. Without definitions a view's column derives from all that
         // its view names.
         for row in upstream::query(&mut upstream, DEFINITIONS).await.unwrap_or_default() {
@@ -246,6 +243,11 @@ impl Reading {
         for (parent, child) in told {
             self.relations.get_mut(&parent).into_iter().for_each(|parent| parent.labelled_children.push(child.clone()));
         }
+    }
+
+    /// How a type is made that is not built in.
+    pub(crate) fn make(&self, oid: u32) -> Make<'_> {
+        self.types.make(oid)
     }
 
     fn view(&mut self, oid: u32) -> Option<&mut View> {

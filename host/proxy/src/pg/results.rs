@@ -69,20 +69,9 @@ impl From<WireError> for Stop {
 }
 
 impl Editor {
-    /// Fits a plan to the columns of a result, of which so many rows have passed before. The error says why it cannot be fitted.
-    pub(crate) fn new(
-        command: Arc<Command>,
-        snapshot: Snapshot,
-        result: Arc<ResultSet>,
-        plan: RowPlan,
-        (shape, passed): (&[Field], u64),
-        key: &HashKey,
-    ) -> Result<Self, Fault> {
-        Self::knowing(command, snapshot, result, plan, (shape, passed), key, &|_| Make::Plain(Class::Other))
-    }
-
-    /// The same, where `make` tells how types are made that are not built in.
-    pub(crate) fn knowing<'a>(
+    /// Fits a plan to the columns of a result, of which so many rows have passed before. `make` tells how types are made that are not
+    /// built in. The error says why it cannot be fitted.
+    pub(crate) fn new<'a>(
         command: Arc<Command>,
         snapshot: Snapshot,
         result: Arc<ResultSet>,

@@ -559,7 +559,9 @@ impl Session {
             self.relay.withhold_asides();
         }
         self.under_way[at].is_masked_by(&plan);
-        match Editor::new(command, snapshot, result, plan, (&info.shape, info.passed), &self.shared.hash_key) {
+        let of = (&info.shape[..], info.passed);
+        let key = &self.shared.hash_key;
+        match Editor::new(command, snapshot, result, plan, of, key, &|oid| reading.make(oid)) {
             Ok(editor) => {
                 self.under_way[at].editor = Some(Box::new(editor));
                 self.relay.plan(RowMode::Edit);

@@ -7,7 +7,6 @@ use portcullis_verdict::{
     self as verdict, Column, ColumnRef, Effects, Lineage, Named, Output, SqlStatement, Statement,
 };
 use portcullis_wire::pg::message::Field;
-use portcullis_wire::pg::types;
 
 use super::{Reading, Relation, View, labels_of};
 use crate::pg::facts;
@@ -81,7 +80,7 @@ impl Reading {
             };
             let plain = field.table != 0 && origins.as_ref().is_some_and(|o| o.len() == 1);
             let computed = !(plain || origins.as_ref().is_some_and(BTreeSet::is_empty));
-            self.column(field.name.clone(), self.type_name(field.type_oid), computed, origins, labels)
+            self.column(field.name.clone(), self.types.name(field.type_oid), computed, origins, labels)
         };
         shape.iter().enumerate().map(one).collect()
     }
@@ -126,11 +125,6 @@ impl Reading {
         let origins: Vec<ColumnRef> = origins.unwrap_or_default().into_iter().collect();
         let labels = labels_of(labels, &origins);
         Column { name, type_name, computed, origins, labels }
-    }
-
-    fn type_name(&self, oid: u32) -> String {
-        let builtin = types::name(oid).map(str::to_owned);
-        builtin.or_else(|| self.types.get(&oid).cloned()).unwrap_or_else(|| format!("oid {oid}"))
     }
 
     /// What each column of a result of so many columns derives from by the text; `None` where that tells of no result with so many.

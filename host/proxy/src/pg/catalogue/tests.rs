@@ -47,7 +47,8 @@ fn reading() -> Reading {
     for (oid, relation) in &relations {
         by_name.entry(relation.name.clone()).or_default().push(*oid);
     }
-    let types = HashMap::from([(16_400, "mood".into())]);
+    let mut types = Types::default();
+    types.add(&["16400", "mood", "e", "0", "0", "-1", "0"].map(|value| Some(value.to_owned())));
     let mut reading =
         Reading { relations, by_name, types, functions: HashSet::from(["leak".into()]), ..Reading::default() };
     reading.tell_parents(&labels());

@@ -97,7 +97,7 @@ fn editor(columns: Vec<ColumnPlan>, max_rows: Option<u64>, shape: &[Field]) -> R
     });
     let limit = max_rows.map(|max_rows| Limit { max_rows, policy: "l".into() });
     let plan = RowPlan { columns, limit, asked: vec![] };
-    Editor::knowing(command, Snapshot::empty(), Arc::default(), plan, (shape, 0), &HashKey::new(b"key"), &make)
+    Editor::new(command, Snapshot::empty(), Arc::default(), plan, (shape, 0), &HashKey::new(b"key"), &make)
 }
 
 fn make(oid: u32) -> Make<'static> {
