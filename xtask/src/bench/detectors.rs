@@ -16,7 +16,7 @@ pub(super) fn measure(quick: bool) -> Result<String> {
     let batches = if quick { "20" } else { "5000" };
     let figures = run(example("portcullis-engine", "detectors").args(["plugins/dist/mask.wasm", batches]))?;
     let mut out = "## Detectors\n\nValues a second on one core, the engine's call into a policy and the policy's into the detectors included: short values of a text column \
-         (some 11 bytes), in batches of 256. Of the second kind every eighth value holds something that one of the six looks for, and is changed. \
+         (some 10 bytes), in batches of 256. Of the second kind every eighth value holds something that one of the six looks for, and is changed. \
          Medians over the batches.\n\n| detectors | nothing to find | something in every eighth |\n|---|---|---|\n"
         .to_owned();
     let mut met = None;

@@ -118,3 +118,37 @@ impl Client {
 fn shown(tag: u8, body: &[u8]) -> String {
     format!("`{}`: {}", char::from(tag), String::from_utf8_lossy(body).replace('\0', " "))
 }
+
+#[cfg(test)]
+mod tests {
+    use portcullis_tests::nothing_may_be_missing;
+    use portcullis_tests::postgres::{self, Postgres};
+
+    use super::super::growth::series;
+    use super::*;
+
+    #[test]
+    fn a_result_is_waited_for_and_thrown_away() -> Result<()> {
+        if postgres::program("initdb").is_err() && !nothing_may_be_missing() {
+            eprintln!("skipped: there is no PostgreSQL; `cargo xtask setup` installs it");
+            return Ok(());
+        }
+        let server = Postgres::start(&postgres::Options::default())?;
+        let address = (server.port, postgres::ROLE, postgres::PASSWORD);
+        let mut client = Client::connect(address)?;
+        let (rows, mut bytes) = (100_000, 0);
+        let count = |read: usize| {
+            bytes += read;
+            Ok(true)
+        };
+        client.discard(&series(rows), rows, count)?;
+        assert!(bytes > 20 * rows, "{bytes} bytes are no {rows} rows");
+        client.discard(&series(1), 1, |_| Ok(true))?;
+        assert!(client.discard(&series(2), 1, |_| Ok(true)).is_err(), "two rows were taken for one");
+        assert!(client.discard("select 1 / 0", 1, |_| Ok(true)).is_err(), "an error was taken for a row");
+        client.first_row(&series(rows))?;
+        assert!(Client::connect(address)?.first_row("select 1 where false").is_err(), "there is no row to wait for");
+        assert!(Client::connect((server.port, postgres::ROLE, "wrong")).is_err(), "a wrong password was taken");
+        Ok(())
+    }
+}
