@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use portcullis_tests::gateway::{Gateway, Options};
 use portcullis_tests::postgres::{self, Postgres};
 
-use crate::raw::{Raw, bind_raw, execute, extended, parse, query, sync};
+use crate::raw::{Raw, bind, bind_raw, execute, extended, parse, query, sync};
 
 /// Types, and a value of each.
 const KINDS: [(&str, &str); 42] = [
@@ -164,7 +164,9 @@ fn results_of_every_shape_keep_it() {
     let gateway = Gateway::start(options).unwrap();
     let mut client = Raw::open(&gateway, "alice");
 
-    let wide = client.turn(&extended("select * from wide", &[1])).texts().remove(0);
+    let wide = client.turn(&extended("select * from wide", &[1]));
+    assert_eq!(wide.story(), "1 2 T D C ZI", "{}", wide.told());
+    let wide = wide.texts().remove(0);
     assert_eq!((wide.len(), &*wide[0], &*wide[799], &*wide[1599], &*wide[1]), (1600, "a", "[redacted]", "b", "NULL"));
     // As many columns as the server knows, where one of them is hidden.
     let many = format!("select secret{} from plain", ", 1".repeat(1663));
@@ -175,6 +177,10 @@ fn results_of_every_shape_keep_it() {
     let none =
         client.turn(&query("select from plain; select secret from plain where false; select from plain limit 0"));
     assert_eq!((none.story().as_str(), none.rows()), ("T D D C T C T C ZI", vec![vec![], vec![]]));
+    // What cannot be inspected is refused, and nothing of its batch follows it.
+    let one = |text: &str| [parse("", text), bind("", "", &[], &[1]), execute("", 0)].concat();
+    let batch = [one("select 1"), one("select row(name) from plain"), one("select name from plain"), sync()].concat();
+    assert_eq!(client.turn(&batch).story(), "1 2 D C 1 2 E42501 ZI");
     // A row that is too large to be looked at is refused, and the next one is a matter of its own.
     let large = client.turn(&query("select secret, repeat('x', 2000000) from plain"));
     assert_eq!(large.story(), "T E54000 ZI");

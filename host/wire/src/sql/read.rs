@@ -16,15 +16,7 @@ use super::{Facts, Lexing, MAX_RUNS, MAX_TEXT, MAX_TOKENS, Unreadable};
 /// Reads a text as a server with these settings would. What the server may accept but this reader cannot follow, such as
 /// very deep nesting, is unreadable.
 pub fn read(text: &str, lexing: Lexing) -> Result<Facts, Unreadable> {
-    if text.len() > MAX_TEXT {
-        return Err(Unreadable(format!("the text is longer than the {MAX_TEXT} bytes that are read")));
-    }
-    if !has_short_runs(text) {
-        return Err(Unreadable("the text has runs of operator characters that would take too long to read".into()));
-    }
-    if text.len() > MAX_TOKENS && !has_few_tokens(text, lexing) {
-        return Err(Unreadable(format!("the text has more than the {MAX_TOKENS} tokens that are read")));
-    }
+    bounded(text, lexing)?;
     let options = options(lexing);
     let tree = pg_query::parse(text, options).map_err(unreadable)?;
     let mut statements = Vec::with_capacity(tree.protobuf.stmts.len());
@@ -37,6 +29,20 @@ pub fn read(text: &str, lexing: Lexing) -> Result<Facts, Unreadable> {
     let whole_names = FingerprintOptions::FULL_RELNAME | FingerprintOptions::RANGEVAR_PG17_COMPAT;
     let fingerprint = pg_query::fingerprint(text, options, whole_names).map_err(unreadable)?.hex;
     Ok(Facts { fingerprint, statements })
+}
+
+/// Whether a text takes no more time and memory to parse than it may.
+pub(super) fn bounded(text: &str, lexing: Lexing) -> Result<(), Unreadable> {
+    if text.len() > MAX_TEXT {
+        return Err(Unreadable(format!("the text is longer than the {MAX_TEXT} bytes that are read")));
+    }
+    if !has_short_runs(text) {
+        return Err(Unreadable("the text has runs of operator characters that would take too long to read".into()));
+    }
+    if text.len() > MAX_TOKENS && !has_few_tokens(text, lexing) {
+        return Err(Unreadable(format!("the text has more than the {MAX_TOKENS} tokens that are read")));
+    }
+    Ok(())
 }
 
 /// Whether its runs of operator characters are short enough, see [`MAX_RUNS`].

@@ -3,6 +3,9 @@
 use pg_query::protobuf::{VariableSetKind, a_const::Val};
 use pg_query::{NodeEnum, ParserOptions};
 
+use super::Lexing;
+use super::read::bounded;
+
 /// The setting's name.
 pub const SETTING: &str = "portcullis.reason";
 
@@ -22,6 +25,7 @@ pub fn setting(text: &str) -> Option<Setting> {
         return None;
     }
     // A text that cannot be read does not run where anybody would ask for a justification.
+    bounded(text, Lexing::default()).ok()?;
     let tree = pg_query::parse(text, ParserOptions::DISABLE_ESCAPE_STRING_WARNING).ok()?;
     let nodes = || tree.protobuf.stmts.iter().filter_map(|raw| raw.stmt.as_ref()?.node.as_ref());
     let sets = |node: &NodeEnum| match node {
@@ -83,6 +87,7 @@ mod tests {
         for text in ["select 1", "select 'portcullis.reason'", "show portcullis.reason", "set portcullis.reason 'x"] {
             assert_eq!(setting(text), None, "{text}");
         }
+        assert_eq!(setting(&("set portcullis.reason = 'x' ".to_owned() + &"/**/".repeat(10_000))), None);
     }
 
     #[test]

@@ -109,6 +109,11 @@ impl Relay {
 
     fn rows(&mut self, input: &mut BytesMut, length: usize) -> Result<Rows, WireError> {
         let limits = self.limits;
+        // The client has its error, and nobody looks at what else the batch gives.
+        if self.swallows() && !self.pending.is_empty() {
+            self.streaming = length;
+            return Ok(Rows::Passed);
+        }
         let Some(entry) = self.pending.front_mut() else { return self.unexpected(b'D') };
         let (run, shape, passed): (_, Option<Shape>, _) = match entry {
             Pending::Simple { run, shape, .. } => (run, shape.clone(), 0),

@@ -492,6 +492,18 @@ fn a_refused_result_ends_in_an_error_and_the_session_goes_on() {
 }
 
 #[test]
+fn nothing_of_a_batch_follows_a_refused_result_in_it() {
+    let one = |text: &str| [parse("", text), bind("", ""), named(b'D', b'P', ""), execute("", 0)].concat();
+    for (rows, story) in [(Rows::RefuseAtPlan, "1 2 T E42501 ZI"), (Rows::RefuseAfter(2), "1 2 T D D E42501 ZI")] {
+        let policy = Policy { rows, ..OPEN };
+        let bytes = [one("select 4"), one("select 2"), one("select 1"), bare(b'S')].concat();
+        let rig = Rig::new(policy).play(&bytes, bytes.len());
+        assert_eq!(rig.story(), story);
+        assert!(rig.relay.is_idle() && !rig.client.windows(6).any(|w| w == b"secret"));
+    }
+}
+
+#[test]
 fn a_refused_result_fails_its_transaction() {
     let policy = Policy { rows: Rows::RefuseAtPlan, ..OPEN };
     let script = [query("begin"), query("select 4")].concat();
