@@ -181,6 +181,8 @@ fn asyncpg_tests_itself() {
         "--ignore=tests/test_connect.py",
         "--ignore=tests/test__sourcecode.py",
         "--ignore=tests/test__environment.py",
+        // It leaves connections behind, whose end it then notices or not.
+        "--deselect=tests/test_pool.py::TestPool::test_pool_config_persistence",
     ];
     let known = [
         ("tests/test_execute.py::TestExecuteMany::test_executemany_server_failure_during_writes", BUFFERS),
