@@ -164,6 +164,8 @@ fn pg8000_tests_itself() {
         "--deselect=test/legacy/test_connection.py::test_broken_pipe_read",
         "--deselect=test/native/test_connection.py::test_broken_pipe_read",
         "--benchmark-disable",
+        // The driver itself takes most of a minute for it; pgx's tests have as many parameters.
+        "--deselect=test/native/test_query.py::test_max_parameters",
     ];
     let known = [
         ("test/dbapi/test_connection.py::test_password_bytes", USERS),
