@@ -123,7 +123,7 @@ impl Scene {
         Self { gateway, postgres, place, ledger: Arc::default(), runtime, swaps: 0, files }
     }
 
-    /// A round of everything; gives the memory that is left taken behind it, in kB.
+    /// A round of everything; gives the memory that is taken behind it, in kB.
     fn play(&mut self, number: u64, length: Duration) -> u64 {
         let stop = Arc::new(AtomicBool::new(false));
         let mut players = self.players(number, &stop);
@@ -144,8 +144,8 @@ impl Scene {
         // Those who are silent are still there.
         self.settle();
         drop(silent);
-        let memory = kilobytes(&self.gateway, "VmRSS:");
-        eprintln!("round {number}: {memory} kB are left; {}", self.ledger.summary());
+        let memory = memory(&self.gateway);
+        eprintln!("round {number}: {memory} kB; {}", self.ledger.summary());
         memory
     }
 
@@ -218,10 +218,13 @@ fn open_files(gateway: &Gateway) -> Result<BTreeSet<String>> {
     Ok(open)
 }
 
-fn kilobytes(gateway: &Gateway, what: &str) -> u64 {
+/// What the gateway takes, in kB, without the pages of the store that it keeps: there are more of them the longer the log is, up to a bound.
+fn memory(gateway: &Gateway) -> u64 {
+    const CACHE: u64 = 64 << 10;
     let status = fs::read_to_string(format!("/proc/{}/status", gateway.id())).unwrap();
-    let size = status.lines().find_map(|line| line.strip_prefix(what)).unwrap();
-    size.trim().trim_end_matches(" kB").parse().unwrap()
+    let taken = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let taken: u64 = taken.trim().trim_end_matches(" kB").parse().unwrap();
+    taken.saturating_sub(CACHE.min(fs::metadata(gateway.data().join("store.redb")).unwrap().len() >> 10))
 }
 
 /// A way to vanish in the books.

@@ -1,7 +1,8 @@
 //! The books of the load: what clients were promised, against the server's table, the server's log and the gateway's audit.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::fs::File;
+use std::io::{BufRead as _, BufReader};
 use std::sync::{Arc, Mutex};
 
 use portcullis_tests::gateway::Gateway;
@@ -112,8 +113,12 @@ impl Audit {
         let (holds, report) = verify(gateway, &["export.jsonl", "--key", &key(gateway), "--allow-unsigned"]);
         assert!(holds, "{report}");
         let mut audit = Self { stories: BTreeMap::new() };
-        for line in export(&gateway.directory().join("export.jsonl")) {
-            audit.take(event(&line));
+        // One by one: it may be the log of an hour.
+        for line in BufReader::new(File::open(gateway.directory().join("export.jsonl")).unwrap()).lines() {
+            let line: Value = serde_json::from_str(&line.unwrap()).unwrap();
+            if line["type"] == "event" {
+                audit.take(event(&line));
+            }
         }
         audit
     }
@@ -188,12 +193,6 @@ impl Command {
     fn is_allowed(&self) -> bool {
         self.outcomes.iter().any(|outcome| outcome == "allow")
     }
-}
-
-fn export(path: &Path) -> impl Iterator<Item = Value> {
-    let text = std::fs::read_to_string(path).unwrap();
-    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    lines.into_iter().filter(|line| line["type"] == "event")
 }
 
 fn count<'a>(texts: impl Iterator<Item = &'a str>) -> BTreeMap<&'a str, u64> {
