@@ -31,9 +31,9 @@ use crate::support::{Authority, Random, write_private};
 use crate::vandals::{Place, State, Trace, login, trusting, vanish, ways};
 
 /// How long it takes, unless `PORTCULLIS_LOAD_SECONDS` says otherwise.
-const SECONDS: u64 = 80;
+const SECONDS: u64 = 60;
 /// A round; what is kept after one must not be more after the next.
-const ROUND: u64 = 40;
+const ROUND: u64 = 30;
 const WORKERS: usize = 9;
 const VANDALS: usize = 3;
 /// Clients that come at once.
