@@ -20,7 +20,7 @@ fn dial(gateway: &Gateway) -> TcpStream {
     stream
 }
 
-fn startup(minor: u16, user: &str) -> Vec<u8> {
+pub(crate) fn startup(minor: u16, user: &str) -> Vec<u8> {
     let mut body = (3u32 << 16 | u32::from(minor)).to_be_bytes().to_vec();
     for text in ["user", user, "database", "shop", ""] {
         body.extend(text.as_bytes());

@@ -15,6 +15,8 @@ use portcullis_tests::gateway::{Gateway, Options};
 use portcullis_tests::place::Scratch;
 use portcullis_tests::postgres::{self, Postgres, ROLE, Stop};
 use portcullis_tests::process::until;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 use tokio_postgres::error::SqlState;
@@ -22,15 +24,16 @@ use tokio_postgres::{Client, NoTls};
 
 use self::ledger::{Audit, Ledger};
 use self::traffic::{GUARDED, PLAIN, Trouble, Worker, streamed};
+use crate::chaos::startup;
 use crate::evidence::json;
 use crate::line::{Cut, Ends, Line};
 use crate::support::{Authority, Random, write_private};
 use crate::vandals::{Place, State, Trace, login, trusting, vanish, ways};
 
 /// How long it takes, unless `PORTCULLIS_LOAD_SECONDS` says otherwise.
-const SECONDS: u64 = 80;
+const SECONDS: u64 = 60;
 /// A round; what is kept after one must not be more after the next.
-const ROUND: u64 = 40;
+const ROUND: u64 = 30;
 const WORKERS: usize = 9;
 const VANDALS: usize = 3;
 /// Clients that come at once.
@@ -70,13 +73,15 @@ fn server() -> Postgres {
 /// Every number is another set of policies: two of them change, how addresses are hidden and how many rows a result has at most.
 fn options(postgres: &Postgres, number: u64) -> Options {
     let mask = if number.is_multiple_of(2) { "email" } else { "redact" };
-    let hide = format!("[[policy.settings.rules]]\nname = \"email\"\nlabels = [\"pii.email\"]\nmask = \"{mask}\"\n");
+    // A machine that has more to do than it can must not look like a policy that hangs.
+    let patient = "limits = { call_ms = 20000 }\n";
+    let hide = "[[policy.settings.rules]]\nname = \"email\"\nlabels = [\"pii.email\"]\nmask = ";
     let most = format!("settings = {{ commands_per_minute = 4000000000, max_rows = {} }}", 500_000 + number);
     let mut options = Options::before(postgres)
-        .with("no-destructive-sql", "policies/no-destructive-sql", "capabilities = [\"clock\"]")
-        .with("review-schema-changes", "policies/review-schema-changes", "")
-        .with("hide-personal-data", "policies/hide-personal-data", &hide)
-        .with("fair-use", "policies/fair-use", &format!("capabilities = [\"state\"]\n{most}"));
+        .with("no-destructive-sql", "policies/no-destructive-sql", &format!("{patient}capabilities = [\"clock\"]"))
+        .with("review-schema-changes", "policies/review-schema-changes", patient)
+        .with("hide-personal-data", "policies/hide-personal-data", &format!("{patient}{hide}\"{mask}\"\n"))
+        .with("fair-use", "policies/fair-use", &format!("{patient}capabilities = [\"state\"]\n{most}"));
     options.target =
         "max_sessions = 60\n[target.column_labels]\n\"public.people.email\" = [\"pii\", \"pii.email\"]\n".into();
     options.listener =
@@ -111,14 +116,14 @@ impl Scene {
         write_private(&scratch, "server.key", &key);
         let gateway = Gateway::start_in(scratch, options(&postgres, 0)).unwrap();
         // Everything that is opened once is open.
-        assert_eq!(gateway.query("alice", "select count(email) from people").unwrap().0, (PEOPLE + 1).to_string());
+        assert_eq!(gateway.query("alice", "select email from people where id = 7").unwrap().0, masked(7)[0]);
         let place = Place { gateway: gateway.port, server: postgres.port, tls: trusting(&authority) };
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let files = fs::read_dir(format!("/proc/{}/fd", gateway.id())).unwrap().count();
         Self { gateway, postgres, place, ledger: Arc::default(), runtime, swaps: 0, files }
     }
 
-    /// A round of everything; gives the memory that is left taken behind it, in kB.
+    /// A round of everything; gives the memory that is taken behind it, in kB.
     fn play(&mut self, number: u64, length: Duration) -> u64 {
         let stop = Arc::new(AtomicBool::new(false));
         let mut players = self.players(number, &stop);
@@ -139,8 +144,9 @@ impl Scene {
         // Those who are silent are still there.
         self.settle();
         drop(silent);
-        eprintln!("round {number}: {}", self.ledger.summary());
-        kilobytes(&self.gateway, "VmRSS:")
+        let memory = memory(&self.gateway);
+        eprintln!("round {number}: {memory} kB; {}", self.ledger.summary());
+        memory
     }
 
     fn players(&self, round: u64, stop: &Arc<AtomicBool>) -> JoinSet<Vec<Trace>> {
@@ -212,10 +218,13 @@ fn open_files(gateway: &Gateway) -> Result<BTreeSet<String>> {
     Ok(open)
 }
 
-fn kilobytes(gateway: &Gateway, what: &str) -> u64 {
+/// What the gateway takes, in kB, without the pages of the store that it keeps: there are more of them the longer the log is, up to a bound.
+fn memory(gateway: &Gateway) -> u64 {
+    const CACHE: u64 = 64 << 10;
     let status = fs::read_to_string(format!("/proc/{}/status", gateway.id())).unwrap();
-    let size = status.lines().find_map(|line| line.strip_prefix(what)).unwrap();
-    size.trim().trim_end_matches(" kB").parse().unwrap()
+    let taken = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let taken: u64 = taken.trim().trim_end_matches(" kB").parse().unwrap();
+    taken.saturating_sub(CACHE.min(fs::metadata(gateway.data().join("store.redb")).unwrap().len() >> 10))
 }
 
 /// A way to vanish in the books.
@@ -284,21 +293,27 @@ async fn come_in(port: u16, ledger: Arc<Ledger>) -> Option<Client> {
     None
 }
 
+/// Leaves in the middle of a login, or never goes on with it until the gateway has had enough.
 async fn stop_halfway(port: u16, ledger: Arc<Ledger>, bytes: usize, cut: Cut) {
-    let Ok((line, ends)) = Line::dial(port, cut).await else { return };
-    ends.up.limit(bytes);
-    let config = login("dora", "shop");
-    let attempt = config.connect_raw(line, NoTls);
-    if cut != Cut::Silence {
-        tokio::select! {
-            () = ends.up.dry() => ledger.done("left halfway"),
-            _ = attempt => {}
+    if cut == Cut::Silence {
+        let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)).await else { return };
+        let message = startup(0, "dora");
+        let told = async {
+            stream.write_all(&message[..bytes % message.len()]).await?;
+            stream.read_to_end(&mut Vec::new()).await
+        };
+        match tokio::time::timeout(SETTLED, told).await {
+            Ok(_) => ledger.done("shown out"),
+            Err(_) => ledger.wrong("the gateway keeps a login that does not go on"),
         }
         return;
     }
-    match tokio::time::timeout(SETTLED, attempt).await {
-        Ok(_) => ledger.done("shown out"),
-        Err(_) => ledger.wrong("the gateway keeps a login that does not go on"),
+    let Ok((line, ends)) = Line::dial(port, cut).await else { return };
+    ends.up.limit(bytes);
+    let config = login("dora", "shop");
+    tokio::select! {
+        () = ends.up.dry() => ledger.done("left halfway"),
+        _ = config.connect_raw(line, NoTls) => {}
     }
 }
 
@@ -367,5 +382,8 @@ fn nothing_goes_wrong_or_is_kept_under_load_and_faults() {
     let most = memory[0] + memory[0] / 8;
     assert!(memory.iter().all(|kilobytes| *kilobytes <= most), "the memory after each round, in kB: {memory:?}");
     let log = gateway.log().unwrap();
-    assert!(!log.contains("panicked"), "{log}");
+    // It cannot while the server is away.
+    let errors = log.lines().filter(|line| !line.contains("the catalogue cannot be read"));
+    let errors: Vec<&str> = errors.filter(|line| line.contains("ERROR") || line.contains("panicked")).collect();
+    assert!(errors.is_empty(), "{errors:#?}");
 }

@@ -99,8 +99,6 @@ struct Victim {
     client: Client,
     ends: Arc<Ends>,
     noticed: Arc<Notify>,
-    /// The task that moves its bytes; it ends, and the connection with it, when this is dropped.
-    driver: JoinSet<()>,
 }
 
 /// The TLS of a client that trusts this authority.
@@ -133,9 +131,18 @@ pub(crate) async fn vanish(place: &Place, state: State, cut: Cut) -> Result<Trac
         State::Tls(bytes) => stop_login(place, bytes, true, cut, &mut trace).await?,
         _ => {
             let target = if matches!(state, State::CopyOut) { "plain" } else { "shop" };
-            let victim = Victim::enter(place, target, cut).await?;
-            let kept = victim.reach(place, state, cut, &mut trace).await?;
-            victim.go(cut, &mut trace);
+            let (victim, mut driver) = Victim::enter(place, target, cut).await?;
+            let kept = tokio::select! {
+                kept = victim.reach(place, state, cut, &mut trace) => kept?,
+                _ = driver.join_next() => bail!("it has lost its connection"),
+            };
+            if cut == Cut::Silence {
+                victim.ends.up.limit(0);
+                victim.ends.down.limit(0);
+                trace.silent = driver;
+            } else {
+                drop(driver);
+            }
             drop(kept);
         }
     }
@@ -170,7 +177,8 @@ async fn stop_login(place: &Place, bytes: usize, tls: bool, cut: Cut, trace: &mu
 }
 
 impl Victim {
-    async fn enter(place: &Place, target: &str, cut: Cut) -> Result<Self> {
+    /// Logs in. The connection is moved by the task in the set, and ends with it.
+    async fn enter(place: &Place, target: &str, cut: Cut) -> Result<(Self, JoinSet<()>)> {
         let (line, ends) = Line::dial(place.gateway, cut).await?;
         let (client, mut connection) = login("alice", target).connect_raw(line, NoTls).await?;
         let noticed = Arc::new(Notify::new());
@@ -183,7 +191,7 @@ impl Victim {
                 }
             }
         });
-        Ok(Self { client, ends, noticed, driver })
+        Ok((Self { client, ends, noticed }, driver))
     }
 
     /// Does what leads into a state, and returns when it is there: with what would lead out of it when dropped.
@@ -259,14 +267,6 @@ impl Victim {
             _ = token.cancel_query_raw(line, NoTls) => {}
         }
         Ok(())
-    }
-
-    fn go(self, cut: Cut, trace: &mut Trace) {
-        if cut == Cut::Silence {
-            self.ends.up.limit(0);
-            self.ends.down.limit(0);
-            trace.silent = self.driver;
-        }
     }
 }
 
