@@ -122,6 +122,9 @@ const MASKS: [(&str, &str); 9] = [
     ("text", "mask = \"constant\", value = \"hidden\""),
 ];
 
+/// The values of each row, in one format.
+type Rows = Vec<Vec<Option<Vec<u8>>>>;
+
 /// A value as its bytes, whatever its type.
 #[derive(Debug, PartialEq)]
 struct Raw(Vec<u8>);
@@ -195,7 +198,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 }
 
 /// The rows of a query in the text format.
-async fn texts(client: &Client, query: &str) -> Result<Vec<Vec<Option<Vec<u8>>>>, tokio_postgres::Error> {
+async fn texts(client: &Client, query: &str) -> Result<Rows, tokio_postgres::Error> {
     let messages = client.simple_query(query).await?;
     let rows = messages.iter().filter_map(|message| match message {
         SimpleQueryMessage::Row(row) => {
@@ -207,18 +210,14 @@ async fn texts(client: &Client, query: &str) -> Result<Vec<Vec<Option<Vec<u8>>>>
 }
 
 /// The rows of a query in the binary format.
-async fn binaries(client: &Client, query: &str) -> Result<Vec<Vec<Option<Vec<u8>>>>, tokio_postgres::Error> {
+async fn binaries(client: &Client, query: &str) -> Result<Rows, tokio_postgres::Error> {
     let rows = client.query(query, &[]).await?;
     let values =
         |row: &tokio_postgres::Row| (0..row.len()).map(|i| row.get::<_, Option<Raw>>(i).map(|raw| raw.0)).collect();
     Ok(rows.iter().map(values).collect())
 }
 
-async fn in_format(
-    binary: bool,
-    client: &Client,
-    query: &str,
-) -> Result<Vec<Vec<Option<Vec<u8>>>>, tokio_postgres::Error> {
+async fn in_format(binary: bool, client: &Client, query: &str) -> Result<Rows, tokio_postgres::Error> {
     if binary { binaries(client, query).await } else { texts(client, query).await }
 }
 

@@ -134,7 +134,7 @@ impl<'a> Digits<'a> {
         let word = u64::from_le_bytes(word);
         // Of seven bits that are at least `from`, the sum has the highest bit; no sum carries into the next byte.
         let at_least = |bits: u64, from: u8| bits + EACH * u64::from(0x80 - from);
-        let (plain, lower) = (word & LOW, word & LOW | EACH * 0x20);
+        let (plain, lower) = (word & LOW, (word & LOW) | (EACH * 0x20));
         let digits = at_least(plain, b'0') & !at_least(plain, b'9' + 1) & !word & HIGHEST;
         let letters = at_least(lower, b'a') & !at_least(lower, b'z' + 1) & !word & HIGHEST;
         let before = |now: u64, earlier: u64, bytes: u32| now << (8 * bytes) | earlier >> (64 - 8 * bytes);

@@ -162,8 +162,10 @@ fn bounds(text: &[u8]) -> Result<(Vec<(i32, i32)>, usize), BadValue> {
     if bounds.len() > MOST_DIMENSIONS { Err(BadValue) } else { Ok((bounds, end + 1)) }
 }
 
+type EachElement<'a> = dyn FnMut(Option<&[u8]>) -> Result<(), BadValue> + 'a;
+
 /// The length of each dimension of an array in text form, whose parts must all be as long; none for an empty array.
-fn lengths(text: &[u8], each: &mut dyn FnMut(Option<&[u8]>) -> Result<(), BadValue>) -> Result<Vec<i32>, BadValue> {
+fn lengths(text: &[u8], each: &mut EachElement<'_>) -> Result<Vec<i32>, BadValue> {
     let (bounds, begin) = bounds(text)?;
     // Of each depth: how long its parts are, if one has ended, and what stands in the one that is open.
     let mut lengths: Vec<Option<i32>> = Vec::new();

@@ -93,12 +93,10 @@ pub(super) fn edit_binary<E: From<BadValue>>(
     Ok(fields.end()?)
 }
 
+type EachField<'a, E> = dyn FnMut(usize, Option<&[u8]>) -> Result<(), E> + 'a;
+
 /// Reads the fields of a row in text form, of which there must be so many.
-fn walk<E: From<BadValue>>(
-    count: usize,
-    text: &[u8],
-    each: &mut dyn FnMut(usize, Option<&[u8]>) -> Result<(), E>,
-) -> Result<(), E> {
+fn walk<E: From<BadValue>>(count: usize, text: &[u8], each: &mut EachField<'_, E>) -> Result<(), E> {
     let (mut at, mut scratch) = (1, Vec::new());
     if text.first() != Some(&b'(') || count == 0 {
         return Err(BadValue.into());
