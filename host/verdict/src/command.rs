@@ -277,6 +277,8 @@ pub struct SqlStatement {
 pub struct Lineage {
     /// The columns that the rest refers to by their index.
     pub columns: Vec<Named>,
+    /// Every operator and every type of a cast in the statement: either may run a function without naming it.
+    pub others: Vec<Other>,
     /// The columns of the result in order, for each arm of a UNION or its like; none where their order is not known.
     pub outputs: Vec<Vec<Output>>,
     /// What decides which rows there are, in which order and in which groups.
@@ -292,6 +294,15 @@ pub struct Named {
     pub certain: bool,
 }
 
+/// What may run a function without naming it; each by its name without a schema.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Other {
+    /// An operator.
+    Operator(String),
+    /// A type that something is cast to.
+    Type(String),
+}
+
 /// What a value may derive from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
@@ -301,6 +312,8 @@ pub enum Output {
         columns: Vec<u32>,
         /// Of [`SqlStatement::functions`].
         functions: Vec<u32>,
+        /// Of [`Lineage::others`].
+        others: Vec<u32>,
     },
     /// All columns of a relation in their order, by its index in [`SqlStatement::relations`].
     All(u32),
@@ -310,7 +323,7 @@ pub enum Output {
 
 impl Default for Output {
     fn default() -> Self {
-        Self::Value { columns: Vec::new(), functions: Vec::new() }
+        Self::Value { columns: Vec::new(), functions: Vec::new(), others: Vec::new() }
     }
 }
 

@@ -30,7 +30,7 @@ pub use audit::{
 };
 pub use chain::{Answer, Chain, Denial, Fault, Finding, Mode, Outcome, Permit, Ruling, Step, Terms, Verdict};
 pub use command::{
-    ColumnRef, Command, Effects, Facts, Kind, Lineage, Named, Origins, Output, Parameter, Phase, Relation,
+    ColumnRef, Command, Effects, Facts, Kind, Lineage, Named, Origins, Other, Output, Parameter, Phase, Relation,
     SqlStatement, Statement,
 };
 pub use decide::{Decide, Judge, Policies, PolicyState, PolicyStatus, Snapshot, Wants};

@@ -18,7 +18,7 @@ use portcullis_wire::pg::message::Field;
 use portcullis_wire::pg::types::Make;
 
 pub(crate) use self::known::Known;
-pub(crate) use self::origins::Labelled;
+pub(crate) use self::origins::{Altered, CHANGES, Labelled};
 use self::types::Types;
 use super::upstream::{self, UpstreamError};
 use crate::config::{Limits, PgTarget};
@@ -35,6 +35,21 @@ const COLUMNS: &str = "select c.oid, n.nspname, c.relname, a.attnum, a.attname f
      join pg_catalog.pg_namespace n on n.oid = c.relnamespace \
      join pg_catalog.pg_attribute a on a.attrelid = c.oid \
      where c.relkind in ('r','v','m','f','p') and a.attnum <> 0 and not a.attisdropped";
+/// Operators whose functions may read anything: those in languages that hold queries.
+const OPERATORS: &str = "select distinct o.oprname from pg_catalog.pg_operator o \
+     join pg_catalog.pg_proc p on p.oid = o.oprcode join pg_catalog.pg_language l on l.oid = p.prolang \
+     where l.lanname not in ('internal', 'c')";
+/// Types to which, or from which, such functions cast, and domains that such functions check.
+const CASTS: &str = "select t.typname from pg_catalog.pg_cast c join pg_catalog.pg_type t on t.oid in (c.castsource, c.casttarget) \
+     join pg_catalog.pg_proc p on p.oid = c.castfunc join pg_catalog.pg_language l on l.oid = p.prolang \
+     where l.lanname not in ('internal', 'c') \
+     union select t.typname from pg_catalog.pg_type t join pg_catalog.pg_constraint k on k.contypid = t.oid \
+     join pg_catalog.pg_depend d on d.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass and d.objid = k.oid \
+       and d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass \
+     join pg_catalog.pg_proc p on p.oid = d.refobjid join pg_catalog.pg_language l on l.oid = p.prolang \
+     where l.lanname not in ('internal', 'c')";
+/// How long the catalogue's connection waits for whoever has locked a relation: a view's definition cannot be had then.
+const LOCK_TIMEOUT: &str = "200ms";
 /// Which partitions and children belong to which relations.
 const PARENTS: &str = "select inhrelid, inhparent from pg_catalog.pg_inherits";
 /// From which columns of its own relation each generated column is made.
@@ -84,6 +99,9 @@ pub(crate) struct Reading {
     types: Types,
     /// Names of functions that may read anything.
     functions: HashSet<String>,
+    /// The same of operators, and of types in casts.
+    operators: HashSet<String>,
+    casts: HashSet<String>,
 }
 
 #[derive(Default)]
@@ -133,6 +151,12 @@ impl Catalogue {
         (fresh && shape.iter().all(known)).then_some(reading)
     }
 
+    /// The current reading, for a session whose transaction has changed relations: what is newer than this nobody else can see yet.
+    pub(crate) fn latest(&self) -> Option<Arc<Reading>> {
+        let reading = self.current.load_full();
+        reading.at.is_some_and(|at| at.elapsed() < MAX_AGE).then_some(reading)
+    }
+
     /// Reads the relations anew, unless that was done just now.
     pub(crate) async fn refresh(&self) -> Result<Arc<Reading>, UpstreamError> {
         let _one_at_a_time = self.reading.lock().await;
@@ -155,8 +179,11 @@ impl Catalogue {
 
     async fn read(&self) -> Result<Reading, UpstreamError> {
         let parameter = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        let parameters =
-            [parameter("application_name", "portcullis catalogue"), parameter("search_path", "pg_catalog")];
+        let parameters = [
+            parameter("application_name", "portcullis catalogue"),
+            parameter("search_path", "pg_catalog"),
+            parameter("lock_timeout", LOCK_TIMEOUT),
+        ];
         let mut upstream = upstream::connect(&self.target, &parameters, &self.limits).await?;
         let (at, changes) = (Some(Instant::now()), self.changes.load(Ordering::Acquire));
         let mut reading = Reading { at, changes, ..Reading::default() };
@@ -199,9 +226,11 @@ impl Catalogue {
         }
         let functions = upstream::query(&mut upstream, FUNCTIONS).await?;
         reading.functions = functions.into_iter().flatten().flatten().collect();
+        reading.operators = upstream::query(&mut upstream, OPERATORS).await?.into_iter().flatten().flatten().collect();
+        reading.casts = upstream::query(&mut upstream, CASTS).await?.into_iter().flatten().flatten().collect();
         upstream::query(&mut upstream, types::TYPES).await?.iter().for_each(|row| reading.types.add(row));
         upstream::query(&mut upstream, types::FIELDS).await?.iter().for_each(|row| reading.types.add_field(row));
-        // Last, since a view that is dropped meanwhile can make it fail. Without definitions a view's column derives from all that
+        // Last, since a view that is dropped meanwhile, or locked, can make it fail. Without definitions a view's column derives from all that
         // its view names.
         for row in upstream::query(&mut upstream, DEFINITIONS).await.unwrap_or_default() {
             let [Some(oid), Some(definition)] = &row[..] else { continue };

@@ -144,11 +144,16 @@ fn lineage(from: sql::Lineage) -> verdict::Lineage {
         certain: n.certain,
     };
     let output = |o: sql::Output| match o {
-        sql::Output::Value { columns, functions } => verdict::Output::Value { columns, functions },
+        sql::Output::Value { columns, functions, others } => verdict::Output::Value { columns, functions, others },
         sql::Output::All(relation) => verdict::Output::All(relation),
         sql::Output::Anything => verdict::Output::Anything,
     };
+    let other = |o: sql::Other| match o {
+        sql::Other::Operator(name) => verdict::Other::Operator(name),
+        sql::Other::Type(name) => verdict::Other::Type(name),
+    };
     verdict::Lineage {
+        others: from.others.into_iter().map(other).collect(),
         columns: from.columns.into_iter().map(named).collect(),
         outputs: from.outputs.into_iter().map(|arm| arm.into_iter().map(output).collect()).collect(),
         conditions: output(from.conditions),

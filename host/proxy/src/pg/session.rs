@@ -25,7 +25,7 @@ use portcullis_wire::pg::relay::{
 use portcullis_wire::sql::reason::{self, Setting};
 use tokio::time::Interval;
 
-use super::catalogue::{Catalogue, Known, Labelled, Reading};
+use super::catalogue::{Altered, CHANGES, Catalogue, Known, Labelled, Reading};
 use super::end::End;
 use super::facts::Facts;
 use super::prepared::Prepared;
@@ -98,7 +98,8 @@ pub(crate) struct Session {
     results: u64,
     /// Bytes of rows that were edited since others had their turn on this thread.
     edited: usize,
-    altered: bool,
+    /// What the open transaction has changed.
+    altered: Altered,
     draining: bool,
     tick: Interval,
     /// Ticks since the client last sent, or took, a byte.
@@ -183,7 +184,7 @@ impl Session {
             unreadable: None,
             results: 0,
             edited: 0,
-            altered: false,
+            altered: Altered::Nothing,
             draining: false,
             tick,
             quiet: 0,
@@ -410,6 +411,10 @@ impl Session {
         }
         let sent = self.relay.answer(answer);
         self.prepared.sent(&statement);
+        // Its own results, of which there may be several, are under what it changes.
+        if executes && statement.effects().intersects(CHANGES) {
+            self.altered.add(&statement);
+        }
         if executes {
             self.transcribe_command(command.sequence, if sent { &statement.text } else { &command.statement.text });
         }
@@ -470,7 +475,8 @@ impl Session {
         if self.running(info.sequence).is_some_and(|running| !running.edits) {
             return self.relay.plan(RowMode::Pass);
         }
-        match self.shared.catalogue.knows(&info.shape) {
+        let latest = || self.shared.catalogue.latest().filter(|_| self.altered != Altered::Nothing);
+        match self.shared.catalogue.knows(&info.shape).or_else(latest) {
             Some(reading) => self.plan_with(info, &reading),
             None => self.think(About::Plan(info)),
         }
@@ -545,9 +551,9 @@ impl Session {
         let (command, snapshot) = (self.under_way[at].command.clone(), self.under_way[at].snapshot.clone());
         let statement = &self.under_way[at].statement;
         let labels = &self.shared.target.column_labels;
-        let columns = match self.altered {
-            true => reading.columns(&info.shape, statement, true, labels).into(),
-            false => self.columns.of(&info.shape, statement, reading, labels),
+        let columns = match &self.altered {
+            Altered::Nothing => self.columns.of(&info.shape, statement, reading, labels),
+            altered => reading.columns(&info.shape, statement, altered, labels).into(),
         };
         let result = self.result_set(columns);
         let plan = match self.pipeline.judge.plan(&snapshot, &command, &result) {
@@ -621,10 +627,6 @@ impl Session {
         let Some(at) = self.under_way.iter().position(|u| u.command.sequence == finish.sequence) else { return };
         let Some(done) = self.under_way.remove(at) else { return };
         self.pipeline.stats.rows.fetch_add(finish.rows, Ordering::Relaxed);
-        self.altered |= done.statement.effects().intersects(Effects::DDL | Effects::OPAQUE);
-        if self.altered {
-            self.shared.catalogue.outdate();
-        }
         if self.transcript.is_on() {
             self.transcribe();
             self.transcript.end(finish.sequence, &finish.tag);
@@ -646,9 +648,9 @@ impl Session {
 
     /// Uncommitted changes are not seen by the catalogue's own connection, so the end of their transaction outdates it too.
     fn settle_catalogue(&mut self) {
-        if self.altered && self.relay.is_parked() {
+        if self.altered != Altered::Nothing && self.relay.is_parked() {
             self.shared.catalogue.outdate();
-            self.altered = false;
+            self.altered = Altered::Nothing;
         }
     }
 
@@ -774,6 +776,9 @@ impl Session {
         if let End::Protocol(_) = end {
             Stats::bump(&self.pipeline.stats.protocol_errors);
         }
+        if self.altered != Altered::Nothing {
+            self.shared.catalogue.outdate();
+        }
         if let (Some(fault), false) = (end.fault(), self.relay.is_mid_message()) {
             fault.put(self.relay.to_client());
         }
@@ -843,17 +848,27 @@ fn put_warning(out: &mut Vec<u8>, message: &str) {
 
 /// Whether a statement may put what it reads where it can be read again under another name.
 fn carries_away(statement: &Statement) -> bool {
-    const SINKS: [&str; 8] = [
+    const SINKS: [&str; 12] = [
+        "lo_creat",
         "lo_create",
         "lo_from_bytea",
+        "lo_import",
         "lo_put",
         "lowrite",
+        "pg_create_restore_point",
         "pg_logical_emit_message",
         "pg_notify",
         "set_config",
+        "setseed",
         "setval",
     ];
-    let is_sink = |name: &String| SINKS.contains(&name.rsplit('.').next().unwrap_or(name));
+    // Locks by number show in `pg_locks`, slots and origins by name in views of theirs.
+    const FAMILIES: [&str; 5] =
+        ["pg_advisory_", "pg_try_advisory_", "pg_create_logical_", "pg_create_physical_", "pg_replication_origin_"];
+    let is_sink = |name: &String| {
+        let name = name.rsplit('.').next().unwrap_or(name);
+        SINKS.contains(&name) || FAMILIES.iter().any(|family| name.starts_with(family))
+    };
     let writes = |s: &SqlStatement| {
         let written = || s.relations.iter().filter(|r| r.effects.contains(Effects::WRITE));
         let is_source = |r: &&Relation| r.effects.contains(Effects::READ) || !r.effects.contains(Effects::WRITE);

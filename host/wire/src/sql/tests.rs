@@ -82,9 +82,15 @@ fn lineage(text: &str) -> String {
     let show = |output: &Output| match output {
         Output::Anything => "anything".to_owned(),
         Output::All(relation) => format!("{}:all", statement.relations[*relation as usize].name),
-        Output::Value { columns, functions } => {
+        Output::Value { columns, functions, others } => {
             let functions = functions.iter().map(|index| format!("{}()", statement.functions[*index as usize]));
-            let all: Vec<_> = columns.iter().map(named).chain(functions).collect();
+            // The common operators are left out here.
+            let others = others.iter().filter_map(|index| match &lineage.others[*index as usize] {
+                Other::Operator(name) if ["=", "||", "+", "~~", "<>"].contains(&name.as_str()) => None,
+                Other::Operator(name) => Some(name.clone()),
+                Other::Type(name) => Some(format!("::{name}")),
+            });
+            let all: Vec<_> = columns.iter().map(named).chain(functions).chain(others).collect();
             if all.is_empty() { "nothing".into() } else { all.join(" ") }
         }
     };

@@ -6,7 +6,7 @@ use portcullis_verdict::{Column, Facts, Statement};
 use portcullis_wire::pg::message::Field;
 
 use super::Reading;
-use super::origins::Labels;
+use super::origins::{Altered, Labels};
 
 /// Results that are remembered.
 const MOST: usize = 32;
@@ -42,7 +42,7 @@ impl Known {
         if let Some(known) = self.results.iter().find(same) {
             return known.columns.clone();
         }
-        let columns: Arc<[Column]> = reading.columns(shape, statement, false, labels).into();
+        let columns: Arc<[Column]> = reading.columns(shape, statement, &Altered::Nothing, labels).into();
         let (facts, reading, shape) = (statement.facts.clone(), reading.clone(), shape.into());
         let known = Result { facts, reading, shape, columns: columns.clone() };
         match self.results.get_mut(self.next) {

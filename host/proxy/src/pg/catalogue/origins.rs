@@ -1,10 +1,10 @@
 //! From which base columns the columns of a result, and the conditions of a command, may derive.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use portcullis_verdict::{
-    self as verdict, Column, ColumnRef, Effects, Lineage, Named, Output, SqlStatement, Statement,
+    self as verdict, Column, ColumnRef, Effects, Lineage, Named, Other, Output, SqlStatement, Statement,
 };
 use portcullis_wire::pg::message::Field;
 
@@ -12,18 +12,59 @@ use super::{Reading, Relation, View, labels_of};
 use crate::pg::facts;
 
 /// Statements whose expressions derive from nothing but the columns that their text names. An EXPLAIN shows how, not what.
-const PLAIN_VERBS: [&str; 7] = ["SELECT", "INSERT", "UPDATE", "DELETE", "MERGE", "EXPLAIN", "COPY"];
+const PLAIN_VERBS: [&str; 9] =
+    ["SELECT", "INSERT", "UPDATE", "DELETE", "MERGE", "EXPLAIN", "COPY", "CREATE TABLE AS", "CREATE MATERIALIZED VIEW"];
 /// Statements whose result is what their text says, column by column.
 const READS: [&str; 1] = ["SELECT"];
 /// The server's own functions that give back what was put elsewhere before.
-const READERS: [&str; 5] =
-    ["current_setting", "lo_get", "loread", "pg_logical_slot_get_changes", "pg_logical_slot_peek_changes"];
+const READERS: [&str; 7] = [
+    "current_setting",
+    "lo_get",
+    "loread",
+    "pg_logical_slot_get_changes",
+    "pg_logical_slot_peek_changes",
+    "pg_stat_get_activity",
+    "pg_stat_get_backend_activity",
+];
 
 /// Views that name each other cannot exist, but a damaged catalogue must not end the gateway.
 const MAX_DEPTH: usize = 64;
 
 /// The labels that a configuration gives to columns, by pattern.
 pub(crate) type Labels = [(String, Vec<String>)];
+
+/// What a transaction has changed that the catalogue's own connection does not see.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Altered {
+    #[default]
+    Nothing,
+    /// Relations of these names.
+    Relations(HashSet<String>),
+    Anything,
+}
+
+impl Altered {
+    /// Adds what a statement changes.
+    pub(crate) fn add(&mut self, statement: &Statement) {
+        for statement in statement.facts.sql.iter().flatten().filter(|s| s.effects.intersects(CHANGES)) {
+            let named =
+                || statement.relations.iter().filter(|r| r.effects.contains(Effects::DDL)).map(|r| r.name.clone());
+            match self {
+                // Functions, types and the like have no names here.
+                _ if statement.effects.contains(Effects::OPAQUE) || named().next().is_none() => *self = Self::Anything,
+                Self::Nothing => *self = Self::Relations(named().collect()),
+                Self::Relations(names) => names.extend(named()),
+                Self::Anything => {}
+            }
+        }
+        if statement.facts.sql.is_err() {
+            *self = Self::Anything;
+        }
+    }
+}
+
+/// What may change relations, or what is made of them.
+pub(crate) const CHANGES: Effects = Effects::DDL.union(Effects::OPAQUE);
 
 /// A reading with the labels of its target, as policies know it. Without a reading everything is unknown.
 pub(crate) struct Labelled {
@@ -48,21 +89,24 @@ impl verdict::Origins for Labelled {
 }
 
 impl Reading {
-    /// The columns of a result, with the base columns that each may derive from. If the transaction has changed relations, its own are
-    /// not those of the reading.
+    /// The columns of a result, with the base columns that each may derive from; unknown where that goes through what the transaction
+    /// has altered.
     pub(crate) fn columns(
         &self,
         shape: &[Field],
         statement: &Statement,
-        altered: bool,
+        altered: &Altered,
         labels: &Labels,
     ) -> Vec<Column> {
         let (mut named, mut outputs) = (None, None);
+        let touched = self.touched(altered);
+        let is_touched = |origins: &BTreeSet<ColumnRef>| {
+            *altered == Altered::Anything || origins.iter().any(|origin| touched.contains(origin.relation.as_str()))
+        };
         let writes = statement.effects().contains(Effects::WRITE);
         let one = |(place, field): (usize, &Field)| {
             let mut named = || named.get_or_insert_with(|| self.named_columns(statement, false)).clone();
             let origins = match (field.table, field.attribute) {
-                (0, _) if altered => None,
                 // An expression, or a column of what the text itself makes.
                 (0, _) => {
                     let outputs = outputs.get_or_insert_with(|| self.outputs(statement, shape.len()));
@@ -78,6 +122,7 @@ impl Reading {
                     own => own,
                 },
             };
+            let origins = origins.filter(|origins| !is_touched(origins));
             let plain = field.table != 0 && origins.as_ref().is_some_and(|o| o.len() == 1);
             let computed = !(plain || origins.as_ref().is_some_and(BTreeSet::is_empty));
             self.column(field.name.clone(), self.types.name(field.type_oid), computed, origins, labels)
@@ -91,8 +136,10 @@ impl Reading {
             self.column(name.to_owned(), String::new(), true, origins, labels)
         };
         let Some(lineage) = &statement.lineage else { return vec![Column::unknown()] };
-        let Output::Value { columns, functions } = &lineage.conditions else { return vec![Column::unknown()] };
-        let plain = self.are_plain(statement, functions) && !statement.effects.contains(Effects::OPAQUE);
+        let Output::Value { columns, functions, others } = &lineage.conditions else { return vec![Column::unknown()] };
+        let plain = self.are_plain(statement, functions)
+            && self.cast_nothing_own(lineage, others)
+            && !statement.effects.contains(Effects::OPAQUE);
         if !(plain && self.knows_relations(statement)) {
             return vec![Column::unknown()];
         }
@@ -187,9 +234,10 @@ impl Reading {
         found: &mut BTreeSet<ColumnRef>,
         depth: usize,
     ) -> bool {
-        let Output::Value { columns, functions } = output else { return false };
+        let Output::Value { columns, functions, others } = output else { return false };
         let mut named = columns.iter().map(|index| lineage.columns.get(*index as usize));
         self.are_plain(statement, functions)
+            && self.cast_nothing_own(lineage, others)
             && named.all(|named| named.is_some_and(|named| self.add_named(named, statement, found, depth)))
     }
 
@@ -212,13 +260,43 @@ impl Reading {
 
     fn knows_relations(&self, statement: &SqlStatement) -> bool {
         // One of the name in another schema says nothing about this one.
-        statement.relations.iter().all(|named| self.oids(&named.schema, &named.name).next().is_some())
+        let is_known = |named: &verdict::Relation| self.oids(&named.schema, &named.name).next().is_some();
+        // What the statement makes is not there yet.
+        statement.relations.iter().all(|named| named.effects.contains(Effects::DDL) || is_known(named))
     }
 
     /// Whether these functions of a statement give nothing but what they are given.
     fn are_plain(&self, statement: &SqlStatement, functions: &[u32]) -> bool {
         let mut named = functions.iter().map(|index| statement.functions.get(*index as usize));
         named.all(|name| name.is_some_and(|name| !self.is_foreign(name)))
+    }
+
+    /// Whether these operators and casts give nothing but what they are given.
+    fn cast_nothing_own(&self, lineage: &Lineage, others: &[u32]) -> bool {
+        let mut named = others.iter().map(|index| lineage.others.get(*index as usize));
+        named.all(|other| other.is_some_and(|other| !self.is_own(other)))
+    }
+
+    fn is_own(&self, other: &Other) -> bool {
+        match other {
+            Other::Operator(name) => self.operators.contains(name),
+            Other::Type(name) => self.casts.contains(name),
+        }
+    }
+
+    /// The names of relations that are not what they were, and of those that have their rows.
+    fn touched<'a>(&'a self, altered: &'a Altered) -> HashSet<&'a str> {
+        let Altered::Relations(names) = altered else { return HashSet::new() };
+        let mut touched: HashSet<&str> = names.iter().map(String::as_str).collect();
+        let mut above: Vec<u32> = names.iter().flat_map(|name| self.by_name.get(name)).flatten().copied().collect();
+        while let Some(relation) = above.pop().and_then(|oid| self.relations.get(&oid)) {
+            for parent in &relation.parents {
+                if self.relations.get(parent).is_some_and(|parent| touched.insert(&parent.name)) {
+                    above.push(*parent);
+                }
+            }
+        }
+        touched
     }
 
     fn is_foreign(&self, name: &str) -> bool {
@@ -237,22 +315,25 @@ impl Reading {
         let ColumnRef { schema, relation, name } = &named.column;
         let all = statement.relations.iter().map(|r| (r.schema.as_str(), r.name.as_str()));
         let one = (!relation.is_empty()).then_some((schema.as_str(), relation.as_str()));
-        let mut exists = false;
+        let (mut exists, mut missing) = (false, false);
         for (schema, relation) in one.into_iter().chain(all.filter(|_| one.is_none())) {
             for (oid, relation) in self.oids(schema, relation) {
-                exists |= name == "*";
+                let mut here = name == "*";
                 for number in
                     relation.columns.iter().filter(|(_, column)| name == "*" || *column == name).map(|(n, _)| *n)
                 {
-                    exists = true;
+                    here = true;
                     if !self.add_origins(oid, number, found, depth + 1) {
                         return false;
                     }
                 }
+                exists |= here;
+                missing |= !here;
             }
         }
-        // A column that a transaction has just made, or `row.function`, which the server takes for `function(row)`.
-        exists || !named.certain && !self.functions.contains(name)
+        // What is no column may be `row.function`, which the server takes for `function(row)`, or a column that a transaction has just made.
+        let is_function = (missing || !exists) && self.functions.contains(name);
+        !is_function && (exists || !named.certain)
     }
 
     /// The column itself, and if it is a view's, the base columns that it derives from. `None` is unknown.
@@ -301,7 +382,11 @@ impl Reading {
         found: &mut BTreeSet<ColumnRef>,
         depth: usize,
     ) -> bool {
-        if let Some(statement) = view.statement() {
+        let names_what_is_opaque = |s: &SqlStatement| {
+            let own = |lineage: &Lineage| lineage.others.iter().any(|other| self.is_own(other));
+            s.functions.iter().any(|name| self.is_foreign(name)) || s.lineage.as_ref().is_some_and(own)
+        };
+        if let Some(statement) = view.statement().filter(|s| !view.opaque || names_what_is_opaque(s)) {
             let mut outputs = vec![Some(BTreeSet::new()); relation.columns.range(1..).count()];
             if self.add_outputs(statement, &mut outputs, depth + 1) {
                 let place = usize::try_from(number).ok().and_then(|number| number.checked_sub(1));
@@ -324,7 +409,9 @@ impl Reading {
             let silent = s.effects == Effects::TRANSACTION;
             let plain =
                 (shows || silent || PLAIN_VERBS.contains(&s.verb.as_str())) && !s.effects.contains(Effects::OPAQUE);
-            !plain || !self.knows_relations(s) || s.functions.iter().any(|name| self.is_foreign(name))
+            let runs_own =
+                s.lineage.as_ref().is_none_or(|lineage| lineage.others.iter().any(|other| self.is_own(other)));
+            !plain || runs_own || !self.knows_relations(s) || s.functions.iter().any(|name| self.is_foreign(name))
         };
         if statements.iter().any(is_unknown) {
             return None;

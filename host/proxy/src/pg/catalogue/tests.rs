@@ -79,13 +79,13 @@ fn show(column: &Column) -> String {
 }
 
 fn one(field: Field, text: &str) -> String {
-    show(&reading().columns(&[field], &read_statement(text), false, &labels())[0])
+    show(&reading().columns(&[field], &read_statement(text), &Altered::Nothing, &labels())[0])
 }
 
 /// Each column of a result of so many columns without a relation.
 fn each<const N: usize>(text: &str) -> [String; N] {
     let shape = [0; N].map(|_| field(0, 0));
-    let columns = reading().columns(&shape, &read_statement(text), false, &labels());
+    let columns = reading().columns(&shape, &read_statement(text), &Altered::Nothing, &labels());
     std::array::from_fn(|i| show(&columns[i]))
 }
 
@@ -160,7 +160,7 @@ fn expressions_derive_from_the_columns_that_the_text_names() {
 #[test]
 fn names_and_types_are_those_of_the_result() {
     let shape = [25, 16_400, 16_401].map(|type_oid| Field { type_oid, ..field(USERS, 1) });
-    let columns = reading().columns(&shape, &read_statement("select 1"), false, &[]);
+    let columns = reading().columns(&shape, &read_statement("select 1"), &Altered::Nothing, &[]);
     let types: Vec<&str> = columns.iter().map(|c| c.type_name.as_str()).collect();
     assert_eq!(types, ["text", "mood", "oid 16401"]);
     assert!(columns.iter().all(|c| c.name == "shown" && c.labels.is_empty()));
@@ -198,11 +198,11 @@ fn each_column_has_its_own_origins() {
     // Two relations of the name.
     let both = "archive.users.email archive.users.id public.users.email public.users.id computed [contact key pii]";
     assert_eq!(each("select * from users union select * from users"), [both, both]);
-    // The transaction has changed relations, so that these are no longer their columns.
+    // The transaction has changed something, so that these may be no longer their columns.
     let shape = [field(0, 0), field(USERS, 1)];
     let text = "select 1, id from public.users";
-    let columns = reading().columns(&shape, &read_statement(text), true, &labels());
-    assert_eq!(columns.iter().map(show).collect::<Vec<_>>(), [" computed []", "public.users.id [key]"]);
+    let columns = reading().columns(&shape, &read_statement(text), &Altered::Anything, &labels());
+    assert_eq!(columns.iter().map(show).collect::<Vec<_>>(), [" computed []", " computed []"]);
 }
 
 #[test]
@@ -229,4 +229,43 @@ fn conditions_have_origins_too() {
     }
     let without = Labelled { reading: None, labels: labels().into() };
     assert_eq!(without.conditions(&read_statement("select 1")), [Column::unknown()]);
+}
+
+#[test]
+fn what_a_transaction_has_altered_is_unknown_and_the_rest_is_not() {
+    let mut altered = Altered::Nothing;
+    altered.add(&read_statement("select 1; alter table sales_2026_11 add column x int"));
+    let columns = |shape: &[Field], text: &str, altered: &Altered| -> Vec<String> {
+        reading().columns(shape, &read_statement(text), altered, &labels()).iter().map(show).collect()
+    };
+    // Its parents have its rows.
+    for table in [LEAF, YEAR, 10] {
+        assert_eq!(columns(&[field(table, 2)], "select 1", &altered), [" computed []"], "{table}");
+    }
+    let text = "select max(id) from public.users";
+    assert_eq!(columns(&[field(USERS, 1)], text, &altered), ["public.users.id [key]"]);
+    assert_eq!(columns(&[field(0, 0)], text, &altered), ["public.users.id computed [key]"]);
+    altered.add(&read_statement("create or replace view listing as select 1"));
+    assert_eq!(columns(&[field(BOTH, 1)], "select 1", &altered), [" computed []"]);
+    altered.add(&read_statement("create function f() returns int language sql return 1"));
+    assert_eq!(altered, Altered::Anything);
+}
+
+#[test]
+fn operators_and_casts_of_ones_own_may_read_anything() {
+    let mut reading = reading();
+    reading.operators.insert("~>~".into());
+    reading.casts.insert("dl".into());
+    let one =
+        |text: &str| show(&reading.columns(&[field(0, 0)], &read_statement(text), &Altered::Nothing, &labels())[0]);
+    assert_eq!(one("select id + 1 from public.users"), "public.users.id computed [key]");
+    for text in [
+        "select id ~>~ 1 from public.users",
+        "select 1 operator(other.~>~) 1",
+        "select 5::dl",
+        "select cast(id as x.dl) from users",
+    ] {
+        assert_eq!(one(text), " computed []", "{text}");
+    }
+    assert_eq!(one("select count(*) from public.users where id ~>~ 1"), " []");
 }

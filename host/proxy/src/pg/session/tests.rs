@@ -611,7 +611,7 @@ async fn empty_catalogue(target: TcpListener) {
     let mut startup = vec![0; length as usize - 4];
     peer.stream.read_exact(&mut startup).await.unwrap();
     peer.say(&[message(b'R', &[0; 4]), ready()]).await;
-    for _ in 0..9 {
+    for _ in 0..11 {
         peer.until(b'Q').await;
         peer.say(&[complete("SELECT 0"), ready()]).await;
     }

@@ -99,7 +99,7 @@ impl<'a> Walker<'a> {
             w.each(&index.index_params);
             w.each(&index.index_including_params);
             w.each(&index.options);
-            w.maybe(&index.where_clause);
+            w.condition_on(|w| w.maybe(&index.where_clause));
         });
     }
 
@@ -111,7 +111,7 @@ impl<'a> Walker<'a> {
 
     fn create_trigger(&mut self, trigger: &'a CreateTrigStmt) {
         self.relations_of(trigger.constrrel.as_ref(), DDL);
-        self.about(trigger.relation.as_ref(), DDL, |w| w.maybe(&trigger.when_clause));
+        self.about(trigger.relation.as_ref(), DDL, |w| w.condition_on(|w| w.maybe(&trigger.when_clause)));
     }
 
     /// The commands of a rule count as the statement's own, since others will run them unknowingly.
@@ -120,7 +120,7 @@ impl<'a> Walker<'a> {
         let table = self.relation(named, DDL);
         self.within(Scope::default(), |w| {
             w.name_rows(&["old", "new"], table);
-            w.maybe(&rule.where_clause);
+            w.condition_on(|w| w.maybe(&rule.where_clause));
             w.statements(&rule.actions);
         });
     }
@@ -261,15 +261,15 @@ impl<'a> Walker<'a> {
             }
             NodeEnum::CreatePolicyStmt(policy) => {
                 self.about(policy.table.as_ref(), BOTH, |w| {
-                    w.maybe(&policy.qual);
-                    w.maybe(&policy.with_check);
+                    w.condition_on(|w| w.maybe(&policy.qual));
+                    w.condition_on(|w| w.maybe(&policy.with_check));
                 });
                 (BOTH, "CREATE POLICY")
             }
             NodeEnum::AlterPolicyStmt(policy) => {
                 self.about(policy.table.as_ref(), BOTH, |w| {
-                    w.maybe(&policy.qual);
-                    w.maybe(&policy.with_check);
+                    w.condition_on(|w| w.maybe(&policy.qual));
+                    w.condition_on(|w| w.maybe(&policy.with_check));
                 });
                 (BOTH, "ALTER POLICY")
             }

@@ -2,8 +2,12 @@
 //! the lists below; a statement with any other is opaque.
 
 use pg_query::NodeEnum;
-use pg_query::protobuf::{FuncCall, JsonAggConstructor, JsonBehavior, JsonValueExpr, Node, WindowDef};
+use pg_query::protobuf::{
+    AExprKind, FuncCall, JsonAggConstructor, JsonBehavior, JsonValueExpr, Node, SubLinkType, WindowDef,
+};
 
+use super::functions;
+use super::lineage::Other;
 use super::walk::{Walker, strings};
 use crate::sql::Effects;
 
@@ -39,22 +43,34 @@ impl<'a> Walker<'a> {
         match kind {
             NodeEnum::ColumnRef(reference) => self.reference(reference),
             NodeEnum::FuncCall(call) => self.call(call),
+            // It shows no value, only whether there are rows.
+            NodeEnum::SubLink(link) if link.sub_link_type() == SubLinkType::ExistsSublink => {
+                self.apart(|w| w.condition_on(|w| w.inner(&link.subselect)));
+            }
             NodeEnum::SubLink(link) => {
+                self.other(Other::Operator(&strings(&link.oper_name)));
                 self.maybe(&link.testexpr);
                 self.inner(&link.subselect);
             }
+            // Whether it is NULL says whether the two are equal.
+            NodeEnum::AExpr(e) if e.kind() == AExprKind::AexprNullif => self.condition_on(|w| {
+                w.other(Other::Operator(&strings(&e.name)));
+                w.maybe(&e.lexpr);
+                w.maybe(&e.rexpr);
+            }),
             NodeEnum::AExpr(e) => {
+                self.other(Other::Operator(&strings(&e.name)));
                 self.maybe(&e.lexpr);
                 self.maybe(&e.rexpr);
             }
             NodeEnum::BoolExpr(e) => self.each(&e.args),
             NodeEnum::CaseExpr(e) => {
-                self.maybe(&e.arg);
+                self.condition_on(|w| w.maybe(&e.arg));
                 self.each(&e.args);
                 self.maybe(&e.defresult);
             }
             NodeEnum::CaseWhen(e) => {
-                self.maybe(&e.expr);
+                self.condition_on(|w| w.maybe(&e.expr));
                 self.maybe(&e.result);
             }
             NodeEnum::CoalesceExpr(e) => self.each(&e.args),
@@ -73,7 +89,11 @@ impl<'a> Walker<'a> {
             NodeEnum::BooleanTest(e) => self.maybe(&e.arg),
             NodeEnum::CollateClause(e) => self.maybe(&e.arg),
             // The modifiers of a type, as in `geometry(Point, 4326)`, look like columns and are none.
-            NodeEnum::TypeCast(e) => self.maybe(&e.arg),
+            NodeEnum::TypeCast(e) => {
+                let names = e.type_name.as_ref().map(|ty| strings(&ty.names)).unwrap_or_default();
+                self.other(Other::Type(&names));
+                self.maybe(&e.arg);
+            }
             NodeEnum::NamedArgExpr(e) => self.maybe(&e.arg),
             NodeEnum::XmlExpr(e) => {
                 self.each(&e.named_args);
@@ -85,7 +105,10 @@ impl<'a> Walker<'a> {
                 self.maybe(&e.val);
             }
             NodeEnum::MultiAssignRef(e) => self.maybe(&e.source),
-            NodeEnum::SortBy(e) => self.maybe(&e.node),
+            NodeEnum::SortBy(e) => {
+                self.other(Other::Operator(&strings(&e.use_op)));
+                self.maybe(&e.node);
+            }
             NodeEnum::WindowDef(e) => self.window(e),
             NodeEnum::GroupingSet(e) => self.each(&e.content),
             NodeEnum::GroupingFunc(e) => self.each(&e.args),
@@ -112,10 +135,15 @@ impl<'a> Walker<'a> {
     }
 
     pub(super) fn call(&mut self, call: &'a FuncCall) {
-        self.function(&strings(&call.funcname));
-        self.each(&call.args);
+        let name = strings(&call.funcname);
+        self.function(&name);
+        if name.last().is_some_and(|name| functions::returns_sets(name)) {
+            self.condition_on(|w| w.each(&call.args));
+        } else {
+            self.each(&call.args);
+        }
         self.each(&call.agg_order);
-        self.maybe(&call.agg_filter);
+        self.condition_on(|w| w.maybe(&call.agg_filter));
         if let Some(window) = &call.over {
             self.window(window);
         }
@@ -227,10 +255,10 @@ impl<'a> Walker<'a> {
                 self.each(&e.fdwoptions);
             }
             NodeEnum::Constraint(e) => {
-                self.maybe(&e.raw_expr);
+                self.condition_on(|w| w.maybe(&e.raw_expr));
                 self.each(&e.exclusions);
                 self.each(&e.options);
-                self.maybe(&e.where_clause);
+                self.condition_on(|w| w.maybe(&e.where_clause));
                 if let Some(referenced) = &e.pktable {
                     self.relation(referenced, Effects::DDL);
                 }
@@ -241,7 +269,7 @@ impl<'a> Walker<'a> {
                 }
             }
             NodeEnum::IndexElem(e) => {
-                self.maybe(&e.expr);
+                self.condition_on(|w| w.maybe(&e.expr));
                 self.each(&e.opclassopts);
             }
             NodeEnum::StatsElem(e) => self.maybe(&e.expr),

@@ -66,3 +66,37 @@ pub(super) fn takes_rows(name: &str) -> bool {
     ];
     NAMES.binary_search(&name).is_ok()
 }
+
+/// Whether a function of the server's own gives any number of rows: how many may depend on what it is given.
+pub(super) fn returns_sets(name: &str) -> bool {
+    const NAMES: [&str; 27] = [
+        "aclexplode",
+        "generate_series",
+        "generate_subscripts",
+        "json_array_elements",
+        "json_array_elements_text",
+        "json_each",
+        "json_each_text",
+        "json_object_keys",
+        "json_populate_recordset",
+        "json_to_recordset",
+        "jsonb_array_elements",
+        "jsonb_array_elements_text",
+        "jsonb_each",
+        "jsonb_each_text",
+        "jsonb_object_keys",
+        "jsonb_path_query",
+        "jsonb_path_query_tz",
+        "jsonb_populate_recordset",
+        "jsonb_to_recordset",
+        "regexp_matches",
+        "regexp_split_to_table",
+        "string_to_table",
+        "ts_debug",
+        "ts_parse",
+        "ts_stat",
+        "unnest",
+        "xpath_table",
+    ];
+    NAMES.binary_search(&name).is_ok()
+}

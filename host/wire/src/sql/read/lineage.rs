@@ -23,6 +23,7 @@ fn budget(text: usize) -> usize {
 pub(super) struct Sources {
     columns: BTreeSet<u32>,
     functions: BTreeSet<u32>,
+    others: BTreeSet<u32>,
     /// Or anything that the statement names.
     anything: bool,
 }
@@ -31,6 +32,22 @@ impl Sources {
     pub(super) fn anything() -> Self {
         Self { anything: true, ..Self::default() }
     }
+
+    fn add(&mut self, from: &Self) {
+        self.columns.extend(&from.columns);
+        self.functions.extend(&from.functions);
+        self.others.extend(&from.others);
+        self.anything |= from.anything;
+    }
+}
+
+/// What may run a function without naming it.
+#[derive(Clone, Copy)]
+pub(super) enum Other<'n, 'a> {
+    /// An operator, by its name.
+    Operator(&'n [&'a str]),
+    /// A cast to a type.
+    Type(&'n [&'a str]),
 }
 
 /// A column of a relation, and whether it must be one: else the name may be that of something that a query in the text made.
@@ -39,6 +56,8 @@ type Column<'a> = (Table<'a>, &'a str, bool);
 /// Notes what is drawn from while a column of a result, or a condition, is walked.
 pub(super) struct Draws<'a> {
     columns: Found<Column<'a>>,
+    /// All operators and types of casts in the text, and whether each is an operator.
+    others: Found<(bool, &'a str)>,
     /// The expressions that are being walked, the innermost last.
     open: Vec<Sources>,
     conditions: Sources,
@@ -54,6 +73,7 @@ impl<'a> Draws<'a> {
     pub(super) fn new(text: usize) -> Self {
         Self {
             columns: Found::default(),
+            others: Found::default(),
             open: Vec::new(),
             conditions: Sources::default(),
             conditional: 0,
@@ -88,13 +108,17 @@ impl<'a> Draws<'a> {
         }
     }
 
+    fn other(&mut self, is_operator: bool, name: &'a str) {
+        let other = self.others.insert((is_operator, name)) as u32;
+        if self.is_open() {
+            self.each(1, |sources| _ = sources.others.insert(other));
+        }
+    }
+
     pub(super) fn all(&mut self, from: &Sources) {
         if self.is_open() {
-            self.each(1 + from.columns.len() + from.functions.len(), |sources| {
-                sources.columns.extend(&from.columns);
-                sources.functions.extend(&from.functions);
-                sources.anything |= from.anything;
-            });
+            let cost = 1 + from.columns.len() + from.functions.len() + from.others.len();
+            self.each(cost, |sources| sources.add(from));
         }
     }
 
@@ -151,6 +175,9 @@ impl<'a> Shape<'a> {
 
     /// Notes what the columns that may have this name derive from.
     pub(super) fn draw(&self, name: &'a str, draws: &mut Draws<'a>) {
+        if !draws.is_open() {
+            return;
+        }
         let [arm] = &self.arms[..] else { return self.draw_all(draws) };
         for made in arm {
             match made {
@@ -163,6 +190,9 @@ impl<'a> Shape<'a> {
     }
 
     pub(super) fn draw_all(&self, draws: &mut Draws<'a>) {
+        if !draws.is_open() {
+            return;
+        }
         for made in self.arms.iter().flatten() {
             match made {
                 Made::Value(_, from) => draws.all(from),
@@ -224,11 +254,27 @@ impl<'a> Walker<'a> {
         visit(self);
         let drawn = self.draws.open.pop().unwrap_or_default();
         if let Some(around) = self.draws.open.last_mut() {
-            around.columns.extend(&drawn.columns);
-            around.functions.extend(&drawn.functions);
-            around.anything |= drawn.anything;
+            around.add(&drawn);
         }
         drawn
+    }
+
+    /// Runs `visit` over what the expressions around it show nothing of.
+    pub(super) fn apart(&mut self, visit: impl FnOnce(&mut Self)) {
+        let open = std::mem::take(&mut self.draws.open);
+        visit(self);
+        self.draws.open = open;
+    }
+
+    /// Notes an operator or a cast. The last part of its name is what it is known by.
+    pub(super) fn other(&mut self, other: Other<'_, 'a>) {
+        let (is_operator, name) = match other {
+            Other::Operator(name) => (true, name.last()),
+            Other::Type(name) => (false, name.last()),
+        };
+        if let Some(name) = name {
+            self.draws.other(is_operator, name);
+        }
     }
 
     /// Runs `visit` over what decides which rows there are, in which order and in which groups.
@@ -270,10 +316,7 @@ impl<'a> Walker<'a> {
             let Some(NodeEnum::List(row)) = &row.node else { return Shape::unknown() };
             columns.resize_with(columns.len().max(row.items.len()), Sources::default);
             for (item, column) in row.items.iter().zip(&mut columns) {
-                let from = self.drawn(|w| w.node(item));
-                column.columns.extend(from.columns);
-                column.functions.extend(from.functions);
-                column.anything |= from.anything;
+                column.add(&self.drawn(|w| w.node(item)));
             }
         }
         let made = columns.into_iter().map(|from| Made::Value(None, Rc::new(from)));
@@ -356,6 +399,7 @@ impl<'a> Walker<'a> {
             false => Output::Value {
                 columns: sources.columns.iter().copied().collect(),
                 functions: sources.functions.iter().copied().collect(),
+                others: sources.others.iter().copied().collect(),
             },
         };
         // Other statements have no result, or one that is made of more than what they name.
@@ -377,7 +421,16 @@ impl<'a> Walker<'a> {
             certain,
         };
         let conditions = lists(&draws.conditions);
-        Some(Lineage { columns: draws.columns.items.into_iter().map(named).collect(), outputs, conditions })
+        let other = |(is_operator, name): (bool, &str)| match is_operator {
+            true => crate::sql::Other::Operator(name.into()),
+            false => crate::sql::Other::Type(name.into()),
+        };
+        Some(Lineage {
+            columns: draws.columns.items.into_iter().map(named).collect(),
+            others: draws.others.items.into_iter().map(other).collect(),
+            outputs,
+            conditions,
+        })
     }
 }
 
@@ -387,11 +440,7 @@ impl<'a> Shape<'a> {
     }
 
     fn add_rest(&mut self, from: Sources) {
-        let rest = self.rest.get_or_insert_default();
-        let rest = Rc::make_mut(rest);
-        rest.columns.extend(from.columns);
-        rest.functions.extend(from.functions);
-        rest.anything |= from.anything;
+        Rc::make_mut(self.rest.get_or_insert_default()).add(&from);
     }
 }
 

@@ -7,7 +7,8 @@ use std::rc::Rc;
 use pg_query::NodeEnum;
 use pg_query::protobuf::{
     AExprKind, Alias, BoolExprType, CmdType, CommonTableExpr, DeleteStmt, InsertStmt, JoinExpr, LockingClause,
-    MergeStmt, Node, OnConflictClause, RangeFunction, RangeVar, ReturningClause, SelectStmt, UpdateStmt, WithClause,
+    MergeStmt, Node, OnConflictClause, RangeFunction, RangeVar, ReturningClause, SelectStmt, SetOperation, UpdateStmt,
+    WithClause,
 };
 
 use super::lineage::{Shape, Sources};
@@ -43,15 +44,17 @@ impl<'a> Walker<'a> {
         if let Some(names) = self.common.last_mut() {
             names.insert(&table.ctename, Rc::new(Shape::unordered(Sources::default())));
         }
-        let mut whole = None;
+        let mut shape = None;
         let sources = self.drawn(|w| {
-            whole = Some(w.query(&table.ctequery));
+            shape = Some(w.query(&table.ctequery));
             if let Some(cycle) = &table.cycle_clause {
                 w.maybe(&cycle.cycle_mark_value);
                 w.maybe(&cycle.cycle_mark_default);
             }
         });
-        match whole {
+        // How often it goes on is for any of them to say.
+        self.condition_on(|w| w.draws.all(&sources));
+        match shape {
             Some(shape) if shape.is_whole() => Shape::unordered(self.drawn(|w| shape.draw_all(&mut w.draws))),
             _ => Shape::unordered(sources),
         }
@@ -89,6 +92,10 @@ impl<'a> Walker<'a> {
         }
         self.within(scope, |w| {
             w.condition_on(|w| {
+                // Rows that are alike are one, or are taken away.
+                if is_union && !(select.op() == SetOperation::SetopUnion && select.all) {
+                    made.draw_all(&mut w.draws);
+                }
                 w.ordered(&select.distinct_clause, select, &made, true);
                 w.maybe(&select.where_clause);
                 w.ordered(&select.group_clause, select, &made, true);
@@ -109,6 +116,10 @@ impl<'a> Walker<'a> {
         }
         let given: HashSet<&str> = select.target_list.iter().filter_map(given_name).collect();
         for item in by {
+            if self.draws.is_spent() {
+                self.node(item);
+                continue;
+            }
             match sorted_name(item).filter(|name| given.contains(name)) {
                 Some(name) => {
                     made.draw(name, &mut self.draws);
@@ -173,8 +184,10 @@ impl<'a> Walker<'a> {
                     w.source_item(relation, scope);
                 }
                 w.beside(scope, |w| {
-                    w.each(&sample.args);
-                    w.maybe(&sample.repeatable);
+                    w.condition_on(|w| {
+                        w.each(&sample.args);
+                        w.maybe(&sample.repeatable);
+                    });
                 });
             }
             Some(NodeEnum::JoinExpr(join)) => w.join(join, scope),
@@ -190,7 +203,8 @@ impl<'a> Walker<'a> {
     /// What `visit` draws from among the items before this one.
     fn given(&mut self, scope: &mut Scope<'a>, visit: impl FnOnce(&mut Self)) -> Rc<Sources> {
         let mut given = Sources::default();
-        self.beside(scope, |w| given = w.drawn(visit));
+        // How many rows a function gives depends on what it is given.
+        self.beside(scope, |w| given = w.drawn(|w| w.condition_on(visit)));
         Rc::new(given)
     }
 
@@ -225,6 +239,16 @@ impl<'a> Walker<'a> {
     }
 
     fn join(&mut self, join: &'a JoinExpr, scope: &mut Scope<'a>) {
+        let Some(alias) = &join.alias else { return self.join_sides(join, scope) };
+        // Its alias hides the names of what it joins, but they see what stands before it.
+        let mut own = Scope::default();
+        *scope = self.within(take(scope), |w| w.join_sides(join, &mut own));
+        let rest = self.drawn(|w| whole(&own.sources, w));
+        let origin = Origin::Renamed(tables(&own.sources).collect(), Rc::new(rest));
+        scope.add(Source::new(&alias.aliasname, origin));
+    }
+
+    fn join_sides(&mut self, join: &'a JoinExpr, scope: &mut Scope<'a>) {
         let first = scope.sources.len();
         if let Some(left) = &join.larg {
             self.source_item(left, scope);
@@ -255,9 +279,11 @@ impl<'a> Walker<'a> {
                     whole(sources, w);
                 }
             }
+            let before = std::mem::replace(&mut scope.first, first);
             w.beside(scope, |w| w.maybe(&join.quals));
+            scope.first = before;
         });
-        for alias in [&join.alias, &join.join_using_alias].into_iter().flatten() {
+        if let Some(alias) = &join.join_using_alias {
             let joined = tables(&scope.sources[first..]).collect();
             let rest = self.drawn(|w| whole(&scope.sources[first..], w));
             scope.add_hidden(&alias.aliasname, Origin::Renamed(joined, Rc::new(rest)));
@@ -474,8 +500,9 @@ fn sorted_name(item: &Node) -> Option<&str> {
     }
 }
 
+/// Whether it stands for columns of the result that it does not name. Plain DISTINCT is an item without content.
 fn is_constant(item: &Node) -> bool {
-    matches!(sorted(item), Some(NodeEnum::AConst(_)))
+    matches!(sorted(item), Some(NodeEnum::AConst(_)) | None)
 }
 
 /// Whether an arm of a MERGE updates or deletes whatever row it gets.

@@ -52,12 +52,19 @@ pub(super) struct Scope<'a> {
     by_alias: HashMap<&'a str, usize>,
     /// Columns of several sources are one, by USING or NATURAL: the order of `*` is not that of the sources.
     pub(super) merged: bool,
+    /// Sources before this one are out of sight: ON sees the two sides of its join only.
+    pub(super) first: usize,
+    /// The visible sources that are no queries.
+    candidates: Vec<usize>,
     starred: bool,
 }
 
 impl<'a> Scope<'a> {
     pub(super) fn add(&mut self, source: Source<'a>) {
         self.by_alias.insert(source.alias, self.sources.len());
+        if !source.hidden && !matches!(source.origin, Origin::Query(_)) {
+            self.candidates.push(self.sources.len());
+        }
         self.sources.push(source);
     }
 
@@ -310,22 +317,38 @@ impl<'a> Walker<'a> {
         takes_row
     }
 
-    /// A column that may belong to any source in sight. A query whose columns have names that the text gives settles it: what
-    /// has the name beside it would make the name ambiguous, and what is further out is hidden.
+    /// A column that may belong to any source in sight but for queries, whose columns have been found inside them.
     pub(super) fn unqualified(&mut self, name: &'a str) {
-        let mut visible = false;
+        let certain = !self.draws.is_open() || self.draw_unqualified(name);
+        let candidates = self.scopes.iter().enumerate().flat_map(|(scope, level)| {
+            level.candidates.iter().filter(|source| **source >= level.first).map(move |source| (scope, *source))
+        });
+        // Two tell as little as more do.
+        let candidates: Vec<_> = candidates.take(2).collect();
+        let note = if certain { Self::column } else { Self::perhaps_column };
+        match candidates.as_slice() {
+            [] if self.scopes.iter().any(|level| level.sources.iter().any(|source| !source.hidden)) => {}
+            [(scope, source)] => match &self.scopes[*scope].sources[*source].origin {
+                Origin::Table(table) => note(self, *table, name),
+                Origin::Renamed(..) => self.star(*scope, *source),
+                Origin::Query(_) | Origin::Function(_) => note(self, ("", ""), name),
+            },
+            _ => note(self, ("", ""), name),
+        }
+    }
+
+    /// Notes what a name may derive from in queries and functions; says whether it must be a column of a relation otherwise. A query whose
+    /// columns have names that the text gives settles it: what has the name beside it would make the name ambiguous, and what is further
+    /// out is hidden.
+    fn draw_unqualified(&mut self, name: &'a str) -> bool {
         let mut certain = true;
-        let mut candidates = Vec::new();
         for scope in (0..self.scopes.len()).rev() {
             let mut settled = false;
-            for source in 0..self.scopes[scope].sources.len() {
+            for source in self.scopes[scope].first..self.scopes[scope].sources.len() {
                 let found = &self.scopes[scope].sources[source];
-                if found.hidden {
-                    continue;
-                }
-                visible = true;
                 self.draws.spend(1);
                 match &found.origin {
+                    _ if found.hidden => {}
                     Origin::Query(shape) => {
                         let shape = shape.clone();
                         // A column that USING makes of two is not ambiguous.
@@ -336,31 +359,24 @@ impl<'a> Walker<'a> {
                     Origin::Function(sources) => {
                         certain = false;
                         self.draws.all(&sources.clone());
-                        candidates.push((scope, source));
                     }
-                    Origin::Table(_) | Origin::Renamed(..) => candidates.push((scope, source)),
+                    Origin::Table(_) | Origin::Renamed(..) => {}
+                }
+                if self.draws.is_spent() {
+                    return false;
                 }
             }
-            // Two tell as little as more do, unless somebody wants to know what is drawn here.
-            if settled || candidates.len() > 1 && !self.draws.is_open() {
-                certain &= !settled;
-                break;
+            if settled {
+                return false;
             }
         }
-        let note = if certain { Self::column } else { Self::perhaps_column };
-        match candidates.as_slice() {
-            [] if visible => {}
-            [(scope, source)] => match &self.scopes[*scope].sources[*source].origin {
-                Origin::Table(table) => note(self, *table, name),
-                Origin::Renamed(..) => self.star(*scope, *source),
-                Origin::Query(_) | Origin::Function(_) => note(self, ("", ""), name),
-            },
-            _ => note(self, ("", ""), name),
-        }
+        certain
     }
 
     pub(super) fn find(&self, alias: &str) -> Option<(usize, usize)> {
-        let found = |(scope, level): (usize, &Scope<'a>)| level.by_alias.get(alias).map(|source| (scope, *source));
+        let found = |(scope, level): (usize, &Scope<'a>)| {
+            level.by_alias.get(alias).filter(|source| **source >= level.first).map(|source| (scope, *source))
+        };
         self.scopes.iter().enumerate().rev().find_map(found)
     }
 
@@ -376,7 +392,7 @@ impl<'a> Walker<'a> {
         let Some(scope) = self.scopes.len().checked_sub(1) else { return self.column(("", ""), "*") };
         // Once is enough, unless somebody wants to know what is drawn here.
         if !std::mem::replace(&mut self.scopes[scope].starred, true) || self.draws.is_open() {
-            for source in 0..self.scopes[scope].sources.len() {
+            for source in self.scopes[scope].first..self.scopes[scope].sources.len() {
                 if !self.scopes[scope].sources[source].hidden {
                     self.star(scope, source);
                 }
