@@ -24,7 +24,8 @@ async fn reads(pool: &PgPool) -> Result<(), Error> {
     // Without parameters to bind it goes as a simple query, and comes in text.
     let row = pool.fetch_one(sqlx::raw_sql("select email from customers where id = 2")).await?;
     assert_eq!(row.get::<String, _>(0), "g***@example.com");
-    let many: Vec<_> = (0..50).map(|n: i32| sqlx::query_scalar::<_, i32>("select $1").bind(n).fetch_one(pool)).collect();
+    let many: Vec<_> =
+        (0..50).map(|n: i32| sqlx::query_scalar::<_, i32>("select $1").bind(n).fetch_one(pool)).collect();
     for (n, one) in (0..).zip(many) {
         assert_eq!(one.await?, n);
     }
