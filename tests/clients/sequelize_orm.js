@@ -40,6 +40,8 @@ async function main() {
 
   const tables = await db.getQueryInterface().showAllTables();
   assert.ok(tables.some((table) => (table.tableName ?? table) === "orders"), JSON.stringify(tables));
+  const columns = await db.getQueryInterface().describeTable("customers");
+  assert.ok(columns.id.primaryKey && columns.email.type === "TEXT", JSON.stringify(columns));
   assert.strictEqual((await db.getQueryInterface().showIndex("orders")).length, 1);
   await db.close();
   console.log("ok");

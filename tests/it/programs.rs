@@ -114,10 +114,9 @@ fn dbeaver_starts_up() {
 #[test]
 fn pgadmin_starts_up() {
     let postgres = shop();
-    let gateway = Gateway::start(Options::before(&postgres)).unwrap();
     let file = root().join("tests/clients/pgadmin.sql");
     let arguments = ["-X", "-v", "ON_ERROR_STOP=1", "-f", file.to_str().unwrap()];
-    same_everywhere("psql", &arguments, &postgres, &[gateway]);
+    same_everywhere("psql", &arguments, &postgres, &both(&postgres));
 }
 
 /// A dump of everything past the gateway, without what names the moment or the key of a restricted session.

@@ -38,16 +38,16 @@ const COLUMNS: &str = "select c.oid, n.nspname, c.relname, a.attnum, a.attname f
 /// Operators whose functions may read anything: those in languages that hold queries.
 const OPERATORS: &str = "select distinct o.oprname from pg_catalog.pg_operator o \
      join pg_catalog.pg_proc p on p.oid = o.oprcode join pg_catalog.pg_language l on l.oid = p.prolang \
-     where l.lanname not in ('internal', 'c')";
+     where p.oid >= 16384 and l.lanname not in ('internal', 'c')";
 /// Types to which, or from which, such functions cast, and domains that such functions check.
 const CASTS: &str = "select t.typname from pg_catalog.pg_cast c join pg_catalog.pg_type t on t.oid in (c.castsource, c.casttarget) \
      join pg_catalog.pg_proc p on p.oid = c.castfunc join pg_catalog.pg_language l on l.oid = p.prolang \
-     where l.lanname not in ('internal', 'c') \
+     where p.oid >= 16384 and l.lanname not in ('internal', 'c') \
      union select t.typname from pg_catalog.pg_type t join pg_catalog.pg_constraint k on k.contypid = t.oid \
      join pg_catalog.pg_depend d on d.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass and d.objid = k.oid \
        and d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass \
      join pg_catalog.pg_proc p on p.oid = d.refobjid join pg_catalog.pg_language l on l.oid = p.prolang \
-     where l.lanname not in ('internal', 'c')";
+     where p.oid >= 16384 and l.lanname not in ('internal', 'c')";
 /// How long the catalogue's connection waits for whoever has locked a relation: a view's definition cannot be had then.
 const LOCK_TIMEOUT: &str = "200ms";
 /// Which partitions and children belong to which relations.
@@ -69,10 +69,12 @@ const DEFINITIONS: &str = "select c.oid, pg_catalog.pg_get_viewdef(c.oid) from p
 const VIEWS: &str = "select distinct r.ev_class, d.refobjid, d.refobjsubid from pg_catalog.pg_rewrite r \
      join pg_catalog.pg_depend d on d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass and d.objid = r.oid \
      where d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass and d.refobjid <> r.ev_class";
-/// The views whose definition calls functions or operators that are not the server's own: what those read is not known.
+/// The views whose definition calls functions or operators that are not the server's own: what those read is not known. Those of
+/// `information_schema` have dependencies too, but the server's initialisation made them.
 const OPAQUE_VIEWS: &str = "select distinct r.ev_class from pg_catalog.pg_rewrite r \
      join pg_catalog.pg_depend d on d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass and d.objid = r.oid \
-     where d.refclassid in ('pg_catalog.pg_proc'::pg_catalog.regclass, 'pg_catalog.pg_operator'::pg_catalog.regclass)";
+     where d.refclassid in ('pg_catalog.pg_proc'::pg_catalog.regclass, 'pg_catalog.pg_operator'::pg_catalog.regclass) \
+     and d.refobjid >= 16384";
 /// The names of functions that are not the server's own.
 const FUNCTIONS: &str = "select distinct p.proname from pg_catalog.pg_proc p \
      join pg_catalog.pg_namespace n on n.oid = p.pronamespace where n.nspname not in ('pg_catalog', 'information_schema')";

@@ -779,7 +779,8 @@ impl Session {
         if self.altered != Altered::Nothing {
             self.shared.catalogue.outdate();
         }
-        if let (Some(fault), false) = (end.fault(), self.relay.is_mid_message()) {
+        let told = matches!(end, End::ServerLeft) && self.relay.has_said_farewell();
+        if let (Some(fault), false, false) = (end.fault(), told, self.relay.is_mid_message()) {
             fault.put(self.relay.to_client());
         }
         self.transcribe();

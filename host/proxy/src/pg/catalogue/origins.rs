@@ -405,8 +405,8 @@ impl Reading {
         let is_unknown = |s: &SqlStatement| {
             // The name of a setting of the server's own has no dot.
             let shows = s.verb == "SHOW" && !statement.text.contains('.');
-            // What begins or ends a transaction has no result.
-            let silent = s.effects == Effects::TRANSACTION;
+            // What begins or ends a transaction has no result, and neither has what sets something.
+            let silent = s.effects == Effects::TRANSACTION || ["SET", "RESET"].contains(&s.verb.as_str());
             let plain =
                 (shows || silent || PLAIN_VERBS.contains(&s.verb.as_str())) && !s.effects.contains(Effects::OPAQUE);
             let runs_own =

@@ -245,6 +245,8 @@ pub struct Relay {
     notices: Vec<u8>,
     /// Commands that ended without a reply of their own.
     skipped: VecDeque<Finish>,
+    /// Whether the client was told by the server why it leaves.
+    server_said_farewell: bool,
     to_client: Vec<u8>,
     to_server: Vec<u8>,
 }
@@ -349,6 +351,7 @@ impl Relay {
             withholds_asides: false,
             notices: Vec::new(),
             skipped: VecDeque::new(),
+            server_said_farewell: false,
             to_client: Vec::new(),
             to_server: Vec::new(),
         }
@@ -414,6 +417,11 @@ impl Relay {
     /// Whether a message to the client has begun and not ended, so that none of ours may be put between.
     pub fn is_mid_message(&self) -> bool {
         self.streaming > 0
+    }
+
+    /// Whether the client was told by the server why it leaves.
+    pub fn has_said_farewell(&self) -> bool {
+        self.server_said_farewell
     }
 
     /// Sends a notice to the client, now or after the message that is streaming.

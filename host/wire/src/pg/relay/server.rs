@@ -297,6 +297,14 @@ impl Relay {
     }
 
     fn error(&mut self, frame: Frame<'_>) -> Result<Taken, WireError> {
+        let taken = self.take_error(frame)?;
+        // Whoever is told by the server why it leaves is not told again by others that it did.
+        let fatal = matches!(field(frame.body, b'V'), Some(b"FATAL" | b"PANIC"));
+        self.server_said_farewell |= fatal && !matches!(taken, Taken::Swallowed);
+        Ok(taken)
+    }
+
+    fn take_error(&mut self, frame: Frame<'_>) -> Result<Taken, WireError> {
         self.client.set_copying(false);
         let code = sqlstate(frame.body).unwrap_or("XX000").to_owned();
         match self.pending.front_mut() {
