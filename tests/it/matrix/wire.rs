@@ -5,7 +5,8 @@ use portcullis_tests::gateway::{Gateway, Options};
 use super::script::scripts;
 use super::{ALICE, V3, await_sleepers, orders, refusing};
 use crate::raw::{
-    Raw, SSL, bind, close, describe, execute, extended, field, flush, message, parse, query, request, startup, sync,
+    Answer, Message, Raw, SSL, bind, close, describe, execute, extended, field, flush, message, parse, query, request,
+    startup, sync,
 };
 use crate::support::{common, shop};
 
@@ -197,7 +198,12 @@ fn what_is_allowed_looks_as_it_does_at_the_server() {
             let (answers, _) = script.play(&mut Raw::open(gateway, "alice"));
             for (answer, expected) in answers.iter().zip(&expected) {
                 assert_eq!(answer.story(), expected.story(), "{}, {how}: {}", script.title, answer.told());
-                assert!(answer.messages == expected.messages, "{}, {how}: {}", script.title, answer.story());
+                // With masks the words of errors and notices may be withheld.
+                let compared = |answer: &Answer| {
+                    let words = |m: &&Message| matches!(m.0, b'E' | b'N') && std::ptr::eq(gateway, &hiding);
+                    answer.messages.iter().filter(|m| !words(m)).cloned().collect::<Vec<_>>()
+                };
+                assert!(compared(answer) == compared(expected), "{}, {how}: {}", script.title, answer.told());
             }
         }
     }
@@ -212,7 +218,7 @@ fn a_denial_stands_in_its_place_and_the_session_goes_on() {
         let mut raw = Raw::open(&gateway, "alice");
         let (answers, compared) = script.play(&mut raw);
         for (expected, story) in compared {
-            let told: String = answers.iter().map(crate::raw::Answer::told).collect();
+            let told: String = answers.iter().map(Answer::told).collect();
             assert_eq!(story, expected, "{}: {told}", script.title);
         }
         assert_eq!(raw.turn(&query("select 'the end'")).texts(), [["the end"]], "{}", script.title);
