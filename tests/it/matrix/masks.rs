@@ -181,7 +181,9 @@ fn results_of_every_shape_keep_it() {
     assert_eq!((none.story().as_str(), none.rows()), ("T D D C T C T C ZI", vec![vec![], vec![]]));
     // What cannot be inspected is refused, and nothing of its batch follows it.
     let one = |text: &str| [parse("", text), bind("", "", &[], &[1]), execute("", 0)].concat();
-    let batch = [one("select 1"), one("select to_tsvector('simple', name) from plain"), one("select name from plain"), sync()].concat();
+    let batch =
+        [one("select 1"), one("select to_tsvector('simple', name) from plain"), one("select name from plain"), sync()]
+            .concat();
     assert_eq!(client.turn(&batch).story(), "1 2 D C 1 2 E42501 ZI");
     // A row that is too large to be looked at is refused, and the next one is a matter of its own.
     let large = client.turn(&query("select secret, repeat('x', 2000000) from plain"));
