@@ -15,7 +15,7 @@ impl<'a> Walker<'a> {
     pub(super) fn node(&mut self, node: &'a Node) {
         let Some(kind) = &node.node else { return };
         self.deeper(|w| {
-            let known = w.expression(kind) || w.json(kind) || w.part(kind) || is_leaf(kind);
+            let known = w.expression(kind) || w.question(kind) || w.json(kind) || w.part(kind) || is_leaf(kind);
             if !known {
                 w.effects |= Effects::OPAQUE;
             }
@@ -43,36 +43,7 @@ impl<'a> Walker<'a> {
         match kind {
             NodeEnum::ColumnRef(reference) => self.reference(reference),
             NodeEnum::FuncCall(call) => self.call(call),
-            // It shows no value, only whether there are rows.
-            NodeEnum::SubLink(link) if link.sub_link_type() == SubLinkType::ExistsSublink => {
-                self.apart(|w| w.condition_on(|w| w.inner(&link.subselect)));
-            }
-            NodeEnum::SubLink(link) => {
-                self.other(Other::Operator(&strings(&link.oper_name)));
-                self.maybe(&link.testexpr);
-                self.inner(&link.subselect);
-            }
-            // Whether it is NULL says whether the two are equal.
-            NodeEnum::AExpr(e) if e.kind() == AExprKind::AexprNullif => self.condition_on(|w| {
-                w.other(Other::Operator(&strings(&e.name)));
-                w.maybe(&e.lexpr);
-                w.maybe(&e.rexpr);
-            }),
-            NodeEnum::AExpr(e) => {
-                self.other(Other::Operator(&strings(&e.name)));
-                self.maybe(&e.lexpr);
-                self.maybe(&e.rexpr);
-            }
             NodeEnum::BoolExpr(e) => self.each(&e.args),
-            NodeEnum::CaseExpr(e) => {
-                self.condition_on(|w| w.maybe(&e.arg));
-                self.each(&e.args);
-                self.maybe(&e.defresult);
-            }
-            NodeEnum::CaseWhen(e) => {
-                self.condition_on(|w| w.maybe(&e.expr));
-                self.maybe(&e.result);
-            }
             NodeEnum::CoalesceExpr(e) => self.each(&e.args),
             NodeEnum::MinMaxExpr(e) => self.each(&e.args),
             NodeEnum::RowExpr(e) => self.each(&e.args),
@@ -118,6 +89,43 @@ impl<'a> Walker<'a> {
                 self.each(&e.values);
             }
             NodeEnum::List(list) => self.each(&list.items),
+            _ => return false,
+        }
+        true
+    }
+
+    /// Expressions that ask or compare: what they show may be that, and no value.
+    fn question(&mut self, kind: &'a NodeEnum) -> bool {
+        match kind {
+            // It shows no value, only whether there are rows.
+            NodeEnum::SubLink(link) if link.sub_link_type() == SubLinkType::ExistsSublink => {
+                self.apart(|w| w.condition_on(|w| w.inner(&link.subselect)));
+            }
+            NodeEnum::SubLink(link) => {
+                self.other(Other::Operator(&strings(&link.oper_name)));
+                self.maybe(&link.testexpr);
+                self.inner(&link.subselect);
+            }
+            // Whether it is NULL says whether the two are equal.
+            NodeEnum::AExpr(e) if e.kind() == AExprKind::AexprNullif => self.condition_on(|w| {
+                w.other(Other::Operator(&strings(&e.name)));
+                w.maybe(&e.lexpr);
+                w.maybe(&e.rexpr);
+            }),
+            NodeEnum::AExpr(e) => {
+                self.other(Other::Operator(&strings(&e.name)));
+                self.maybe(&e.lexpr);
+                self.maybe(&e.rexpr);
+            }
+            NodeEnum::CaseExpr(e) => {
+                self.condition_on(|w| w.maybe(&e.arg));
+                self.each(&e.args);
+                self.maybe(&e.defresult);
+            }
+            NodeEnum::CaseWhen(e) => {
+                self.condition_on(|w| w.maybe(&e.expr));
+                self.maybe(&e.result);
+            }
             _ => return false,
         }
         true
