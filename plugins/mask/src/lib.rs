@@ -55,7 +55,7 @@ impl Commands for Mask {
     fn check(&mut self, session: &Session, command: &Command) -> Result<Verdict, Error> {
         let groups = session.groups();
         let member = |of: &[String]| groups.iter().any(|group| of.contains(group));
-        let rules = self.rules.iter().filter(|rule| rule.guards_conditions() && !rule.excepts(&member));
+        let rules = self.rules.iter().filter(|rule| rule.guards_conditions() && !rule.excepts(member));
         let rules: Vec<&Rule> = rules.collect();
         if rules.is_empty() {
             return Ok(Verdict::allow());

@@ -105,7 +105,7 @@ pub(crate) struct User {
     pub(crate) certificate_cn: Option<String>,
     /// The targets that the user may open. Without it, all of them.
     pub(crate) targets: Option<Vec<String>>,
-    /// The most sessions that the user may have open at a time, over all targets. Without it, the least that a [[group]] of theirs says.
+    /// The most sessions that the user may have open at a time, over all targets. Without it, the least that a `[[group]]` of theirs says.
     pub(crate) max_sessions: Option<usize>,
 }
 
@@ -115,7 +115,7 @@ pub(crate) struct User {
 pub(crate) struct Group {
     /// The name that users have in their `groups`.
     pub(crate) name: String,
-    /// The most sessions that each member may have open at a time, over all targets, unless their [[user]] says otherwise.
+    /// The most sessions that each member may have open at a time, over all targets, unless their `[[user]]` says otherwise.
     pub(crate) max_sessions: usize,
 }
 
