@@ -864,8 +864,14 @@ fn carries_away(statement: &Statement) -> bool {
         "setval",
     ];
     // Locks by number show in `pg_locks`, slots and origins by name in views of theirs.
-    const FAMILIES: [&str; 5] =
-        ["pg_advisory_", "pg_try_advisory_", "pg_create_logical_", "pg_create_physical_", "pg_replication_origin_"];
+    const FAMILIES: [&str; 6] = [
+        "pg_advisory_lock",
+        "pg_advisory_xact_lock",
+        "pg_create_logical_",
+        "pg_create_physical_",
+        "pg_replication_origin_",
+        "pg_try_advisory_",
+    ];
     let is_sink = |name: &String| {
         let name = name.rsplit('.').next().unwrap_or(name);
         SINKS.contains(&name) || FAMILIES.iter().any(|family| name.starts_with(family))

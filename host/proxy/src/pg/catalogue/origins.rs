@@ -178,7 +178,8 @@ impl Reading {
     fn outputs(&self, statement: &Statement, width: usize) -> Option<Vec<Option<BTreeSet<ColumnRef>>>> {
         let statements = statement.facts.sql.as_ref().ok()?;
         // Of several it is not known whose result this is.
-        let [statement] = &statements[..] else { return None };
+        let mut telling = statements.iter().filter(|s| !is_silent(s));
+        let (Some(statement), None) = (telling.next(), telling.next()) else { return None };
         if !READS.contains(&statement.verb.as_str()) || statement.effects.intersects(Effects::OPAQUE | Effects::WRITE) {
             return None;
         }
@@ -405,10 +406,8 @@ impl Reading {
         let is_unknown = |s: &SqlStatement| {
             // The name of a setting of the server's own has no dot.
             let shows = s.verb == "SHOW" && !statement.text.contains('.');
-            // What begins or ends a transaction has no result, and neither has what sets something.
-            let silent = s.effects == Effects::TRANSACTION || ["SET", "RESET"].contains(&s.verb.as_str());
-            let plain =
-                (shows || silent || PLAIN_VERBS.contains(&s.verb.as_str())) && !s.effects.contains(Effects::OPAQUE);
+            let plain = (shows || is_silent(s) || PLAIN_VERBS.contains(&s.verb.as_str()))
+                && !s.effects.contains(Effects::OPAQUE);
             let runs_own =
                 s.lineage.as_ref().is_none_or(|lineage| lineage.others.iter().any(|other| self.is_own(other)));
             !plain || runs_own || !self.knows_relations(s) || s.functions.iter().any(|name| self.is_foreign(name))
@@ -431,6 +430,12 @@ impl Reading {
         }
         Some(found)
     }
+}
+
+/// Whether a statement has no result, and brings no data anywhere: it is about the transaction, the session or a name.
+fn is_silent(statement: &SqlStatement) -> bool {
+    const VERBS: [&str; 9] = ["CLOSE", "DEALLOCATE", "DISCARD", "LISTEN", "LOCK", "NOTIFY", "RESET", "SET", "UNLISTEN"];
+    statement.effects == Effects::TRANSACTION || VERBS.contains(&statement.verb.as_str())
 }
 
 impl Relation {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use portcullis_wire::pg::types::{self, Class, Make};
 
 /// Types that the server's initialisation did not make: kind, element of an array, type and modifier under a domain, bound of a range.
-pub(super) const TYPES: &str = "select t.oid, t.typname, t.typtype, case when t.typcategory = 'A' then t.typelem else 0 end, \
+pub(super) const TYPES: &str = "select t.oid, t.typname, t.typtype, case when t.typcategory = 'A' and t.typdelim = ',' then t.typelem else 0 end, \
      t.typbasetype, t.typtypmod, coalesce(r.rngsubtype, 0) from pg_catalog.pg_type t \
      left join pg_catalog.pg_range r on r.rngtypid = t.oid where t.oid >= 16384";
 /// The fields of composite types, those of relations among them, in order.
@@ -25,6 +25,7 @@ struct Own {
 enum Made {
     Array(u32),
     Domain { base: u32, modifier: i32 },
+    Enum,
     Range(u32),
     Record(Vec<(u32, i32)>),
     Other,
@@ -41,6 +42,7 @@ impl Types {
             ("d", _) => Made::Domain { base: number(base), modifier: modifier.parse().unwrap_or(-1) },
             ("r", _) => Made::Range(number(bound)),
             ("c", _) => Made::Record(Vec::new()),
+            ("e", _) => Made::Enum,
             (_, 0) => Made::Other,
             (_, element) => Made::Array(element),
         };
@@ -67,6 +69,7 @@ impl Types {
         match self.0.get(&oid).map(|own| &own.made) {
             Some(Made::Array(element)) => Make::Array(*element),
             Some(Made::Domain { base, modifier }) => Make::Domain { base: *base, modifier: *modifier },
+            Some(Made::Enum) => Make::Plain(Class::Enum),
             Some(Made::Range(bound)) => Make::Range(*bound),
             Some(Made::Record(fields)) => Make::Record(fields),
             Some(Made::Other) | None => Make::Plain(Class::Other),
@@ -97,7 +100,7 @@ mod tests {
         types.add_field(&row("16404 25 -1"));
         types.add_field(&row("16404 1043 24"));
         types.add_field(&row("16400 25 -1"));
-        assert_eq!(types.make(16400), Make::Plain(Class::Other));
+        assert_eq!(types.make(16400), Make::Plain(Class::Enum));
         assert_eq!(types.make(16401), Make::Array(16400));
         assert_eq!(types.make(16402), Make::Domain { base: 1043, modifier: 68 });
         assert_eq!(types.make(16403), Make::Range(20));
