@@ -69,6 +69,11 @@ pub(crate) fn demo(script: bool) -> Result<()> {
     Ok(())
 }
 
+/// Where the gateway's log goes.
+fn log() -> PathBuf {
+    artifacts("debug").join("demo.log")
+}
+
 impl Demo {
     fn start() -> Result<Self> {
         let quickstart = root().join("examples/quickstart");
@@ -85,7 +90,7 @@ impl Demo {
         let mut serve = Command::new(&binary);
         serve.args(["serve", "--config"]).arg(&config).current_dir(root());
         serve.env("SHOP_PASSWORD", postgres::PASSWORD).env("BOB_TOKEN", &reviewer).env("OPERATOR_TOKEN", &operator);
-        let log = artifacts("debug").join("demo.log");
+        let log = log();
         serve.stdout(Stdio::null()).stderr(fs::File::create(&log)?);
         // A group of its own: Ctrl-C goes to this program, which stops it in order.
         std::os::unix::process::CommandExt::process_group(&mut serve, 0);
@@ -111,10 +116,12 @@ impl Demo {
              And who ran what, and why:\n\n    export PORTCULLIS_TOKEN={}\n    {binary} sessions list --recent\n    \
              {binary} sessions show <id>\n    {binary} sessions replay <id>\n    {binary} audit search --verdict deny\n    \
              {binary} audit verify\n\nIts configuration, a copy that the next demo makes anew; a change is in force at once:\n\n    {}\n\n\
+             and the gateway's log:\n\n    {}\n\n\
              A policy of your own there: examples/write-a-policy/README.md. Ctrl-C ends it and cleans up.",
             self.reviewer,
             self.operator,
-            self.config.display()
+            self.config.display(),
+            log().display()
         );
     }
 

@@ -11,7 +11,6 @@ const remove = (facts) => sql("DELETE FROM orders", [statement("DELETE", { relat
 test("a DELETE without WHERE is refused", () => {
   const verdict = new NoMassDelete({}).check(alice, remove({ hasWhere: false }));
   assert.equal(verdict.decision, "deny");
-  assert.match(verdict.message, /add a WHERE clause/);
   assert.deepEqual(verdict.findings, [{ rule: "no-where", message: "DELETE without WHERE" }]);
 });
 

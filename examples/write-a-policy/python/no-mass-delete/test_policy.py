@@ -12,7 +12,6 @@ def delete(**facts):
 def test_a_delete_without_where_is_refused():
     verdict = load(NoMassDelete, "{}").check(ALICE, delete(has_where=False))
     assert verdict.decision == Decision.DENY
-    assert "add a WHERE clause" in verdict.message
     assert [finding.rule for finding in verdict.findings] == ["no-where"]
 
 

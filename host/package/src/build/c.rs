@@ -8,8 +8,8 @@ use crate::error::PackageError;
 use crate::manifest::Language;
 
 const INSTALL_MAKE: &str = "install GNU make with the system's package manager";
-const INSTALL_ZIG: &str =
-    "install Zig from https://ziglang.org, or with `pip install ziglang` and put the directory of its `zig` on PATH";
+const INSTALL_ZIG: &str = "install Zig from https://ziglang.org, or with `pip install ziglang`, whose `zig` is not on PATH by itself: \
+     export PATH=\"$(python3 -c 'import os, ziglang; print(os.path.dirname(ziglang.__file__))'):$PATH\"";
 
 /// Makes a component of the C sources in a directory: `make module OUT=<file>` puts the module there.
 pub(super) fn component(source: &Path, progress: &mut dyn FnMut(&str)) -> Result<Vec<u8>, BuildError> {
