@@ -189,8 +189,10 @@ const DENIALS: &str = include_str!("denials.txt");
 fn what_is_allowed_looks_as_it_does_at_the_server() {
     let postgres = shop();
     let open = Gateway::start(Options::before(&postgres)).unwrap();
-    let mut options = Options::before(&postgres).with("hide", "policies/hide-personal-data", "");
-    options = options.with("limit", "policies/fair-use", "capabilities = [\"state\"]");
+    // Long values take a debug build long.
+    let patient = "limits = { call_ms = 10000 }";
+    let mut options = Options::before(&postgres).with("hide", "policies/hide-personal-data", patient);
+    options = options.with("limit", "policies/fair-use", &format!("capabilities = [\"state\"]\n{patient}"));
     let hiding = Gateway::start(options).unwrap();
     for script in scripts(FAITHFUL) {
         let (expected, _) = script.play(&mut Raw::past(&postgres));
